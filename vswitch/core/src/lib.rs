@@ -1,0 +1,12 @@
+//! The switching decision: which ports a frame goes to, and with which tags. IEEE 802.1Q-2022 clause 8.
+//! Owns no file descriptor, clock or thread; sees heads of frames, never their payload.
+
+mod counters;
+mod drop;
+mod port;
+mod spec;
+
+pub use counters::{Counters, DirectionCounters};
+pub use drop::{DropReason, ParseDropReasonError};
+pub use port::{PortId, Timestamp};
+pub use spec::{Guards, Isolation, PortSpec, Rate, StaticEntry, SwitchSpec};
