@@ -1,0 +1,128 @@
+//! A configuration that is right by its type: every name resolved, every limit checked.
+
+use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU32, num::NonZeroUsize, time::Duration};
+
+use weft_vlan::{MacAddr, PortVlan, VlanId};
+
+/// A whole configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `[daemon]`.
+    pub daemon: DaemonConfig,
+    /// `[switch.NAME]`; "main" is always there.
+    pub switches: BTreeMap<String, SwitchConfig>,
+    /// `[vlan.NAME]`.
+    pub vlans: BTreeMap<String, VlanId>,
+    /// `[port.NAME]`.
+    pub ports: BTreeMap<String, PortConfig>,
+    /// `[[fdb]]`.
+    pub fdb: Vec<FdbConfig>,
+}
+
+/// What concerns the daemon as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DaemonConfig {
+    /// Threads that move frames.
+    pub workers: NonZeroUsize,
+}
+
+/// One switch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SwitchConfig {
+    /// How long an address lives without being heard.
+    pub mac_ageing: Duration,
+    /// Addresses that the switch remembers at most.
+    pub mac_limit: usize,
+}
+
+/// One port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortConfig {
+    /// The switch that it belongs to.
+    pub switch: String,
+    /// What it is.
+    pub kind: PortType,
+    /// Its VLAN mode.
+    pub vlan: PortVlan,
+    /// Whether it is in operation.
+    pub enabled: bool,
+    /// Bytes behind the Ethernet header; `None` for the device's own.
+    pub mtu: Option<u32>,
+    /// Addresses that may be learned from it.
+    pub mac_limit: Option<usize>,
+    /// The only MAC sources allowed; empty for all.
+    pub macs: Vec<MacAddr>,
+    /// The only IP, ARP and ND sources allowed; empty for all.
+    pub ips: Vec<IpAddr>,
+    /// Whether it talks to other isolated ports.
+    pub isolated: bool,
+    /// Broadcast, multicast and unknown unicast frames a second that it may send.
+    pub flood_limit: Option<NonZeroU32>,
+}
+
+/// What a port is attached to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortType {
+    /// An existing device.
+    Netdev {
+        /// Its name.
+        device: String,
+        /// How its frames are taken.
+        io: NetdevIo,
+    },
+    /// A TAP that the daemon makes.
+    Tap {
+        /// Its name.
+        device: String,
+        /// Queues of the device.
+        queues: u16,
+    },
+    /// QEMU's `-netdev stream`.
+    Stream(SocketConfig),
+}
+
+/// How the frames of an existing device are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NetdevIo {
+    /// By a packet socket.
+    #[default]
+    Packet,
+}
+
+/// A Unix socket that a guest's VMM is at the other end of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketConfig {
+    /// Its path.
+    pub path: String,
+    /// Which end listens.
+    pub mode: SocketMode,
+    /// The user who may connect; `None` for the daemon's own.
+    pub owner: Option<String>,
+    /// The group that may connect.
+    pub group: Option<String>,
+    /// The socket file's permission bits; `None` for 0600, or 0660 with a group.
+    pub socket_mode: Option<u32>,
+}
+
+/// Which end of a Unix socket listens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SocketMode {
+    /// The daemon listens.
+    #[default]
+    Server,
+    /// The VMM listens; the daemon connects, again and again.
+    Client,
+}
+
+/// A static forwarding entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FdbConfig {
+    /// The switch, the one of the port.
+    pub switch: String,
+    /// The address.
+    pub mac: MacAddr,
+    /// The VLAN.
+    pub vlan: VlanId,
+    /// The port's name.
+    pub port: String,
+}
