@@ -1,0 +1,121 @@
+//! Open vSwitch's userspace datapath, private to one namespace: own database, own sockets, no service.
+
+use std::{fs, path::PathBuf, process::Command, time::Duration};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    clock::wait_until,
+    lab::{Lab, Namespace, Process, run},
+};
+
+const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whether segmentation offload crosses the switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dress {
+    /// As it comes.
+    Default,
+    /// With `userspace-tso-enable`.
+    Tso,
+}
+
+/// A running Open vSwitch with an empty bridge.
+#[derive(Debug)]
+pub struct Ovs {
+    dir: PathBuf,
+    database: Process,
+    switch: Process,
+}
+
+impl Ovs {
+    /// Starts database and switch in a namespace.
+    ///
+    /// # Errors
+    /// When one of them does not come up.
+    pub fn start(lab: &Lab, namespace: &Namespace, dress: Dress) -> Result<Self> {
+        let dir = lab.dir().join("ovs");
+        if dir.exists() {
+            fs::remove_dir_all(&dir)?;
+        }
+        fs::create_dir_all(&dir)?;
+        let file = |name: &str| dir.join(name).display().to_string();
+        run(Command::new("ovsdb-tool").args(["create", &file("conf.db"), SCHEMA]))?;
+
+        let socket = file("db.sock");
+        let mut command = namespace.command("ovsdb-server");
+        command.arg(file("conf.db"));
+        command
+            .arg(format!("--remote=punix:{socket}"))
+            .arg(format!("--unixctl={}", file("db.ctl")));
+        let database = lab.spawn(&private(command, &dir), "ovsdb.log")?;
+        wait_until("the socket of ovsdb-server", PATIENCE, || Ok(dir.join("db.sock").exists()))?;
+
+        let mut command = namespace.command("ovs-vswitchd");
+        command.arg(format!("unix:{socket}")).arg(format!("--unixctl={}", file("switch.ctl")));
+        let command = private(command, &dir);
+        let vsctl = |args: &[&str]| control(&dir, args);
+        vsctl(&["--no-wait", "init"])?;
+        if dress == Dress::Tso {
+            vsctl(&[
+                "--no-wait",
+                "set",
+                "Open_vSwitch",
+                ".",
+                "other_config:userspace-tso-enable=true",
+            ])?;
+        }
+        let switch = lab.spawn(&command, "vswitchd.log")?;
+        vsctl(&["add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev"])
+            .context("Open vSwitch's bridge")?;
+        Ok(Self { dir, database, switch })
+    }
+
+    /// Adds an existing device.
+    ///
+    /// # Errors
+    /// When the switch refuses it.
+    pub fn add_device(&self, device: &str) -> Result<()> {
+        control(&self.dir, &["add-port", "br0", device])
+    }
+
+    /// Adds a TAP of the switch's own making.
+    ///
+    /// # Errors
+    /// When the switch refuses it.
+    pub fn add_tap(&self, device: &str) -> Result<()> {
+        control(
+            &self.dir,
+            &["add-port", "br0", device, "--", "set", "interface", device, "type=internal"],
+        )
+    }
+
+    /// Returns the process whose time is the switch's.
+    pub fn process(&self) -> &Process {
+        &self.switch
+    }
+
+    /// Ends it.
+    pub fn stop(self, lab: &Lab) {
+        lab.stop(&self.switch);
+        lab.stop(&self.database);
+    }
+}
+
+fn control(dir: &std::path::Path, args: &[&str]) -> Result<()> {
+    let mut command = Command::new("ovs-vsctl");
+    command
+        .arg(format!("--db=unix:{}", dir.join("db.sock").display()))
+        .arg("--timeout=10")
+        .args(args);
+    run(&mut private(command, dir))?;
+    Ok(())
+}
+
+fn private(mut command: Command, dir: &std::path::Path) -> Command {
+    for place in ["OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR"] {
+        command.env(place, dir);
+    }
+    command
+}

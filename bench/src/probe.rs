@@ -1,0 +1,211 @@
+//! What is measured of a switch between two hosts, one figure at a time on a machine that is otherwise quiet.
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{
+    clock::{self, wait_until},
+    lab::{Lab, Process, run},
+    peer::{FAR_ADDRESS, Site, Tools, wait_for_line},
+    udp::{self, Count},
+};
+
+const PINGS: &str = "500";
+const FLOOD: Duration = Duration::from_secs(2);
+const UDP_PORT: &str = "9000";
+const QUIET_LIMIT: Duration = Duration::from_secs(25);
+const QUIET_LOOK: Duration = Duration::from_millis(300);
+/// Cores that may be busy with other things when a measurement begins.
+const QUIET: f64 = 0.2;
+
+/// The figures of one peer in one run.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Figures {
+    /// Round trip, median, in µs.
+    pub ping_us: f64,
+    /// TCP, one stream, in Gb/s.
+    pub tcp1_gbps: f64,
+    /// TCP, four streams, in Gb/s.
+    pub tcp4_gbps: f64,
+    /// Datagrams of 18 bytes delivered under flood, in thousands a second.
+    pub flood_kpps: f64,
+    /// Datagrams of 18 bytes sent during the flood, in thousands a second.
+    pub offered_kpps: f64,
+    /// Processor seconds of the switch's process for a GB of one TCP stream.
+    pub cpu_s_per_gb: Option<f64>,
+    /// Cores busy with other things just before a figure was taken, the worst of them.
+    pub background: f64,
+}
+
+/// The figures of an idle weft.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Idle {
+    /// Ports it has.
+    pub ports: usize,
+    /// Processor time, in percent of a core.
+    pub cpu_percent: f64,
+    /// Resident memory, in MiB.
+    pub resident_mib: f64,
+}
+
+/// Takes all figures of a site.
+///
+/// # Errors
+/// When a probe fails.
+pub fn measure(lab: &Lab, tools: &Tools, site: &Site<'_>, tcp: Duration) -> Result<Figures> {
+    let mut background = 0.0_f64;
+    let mut quiet = || -> Result<()> {
+        background = background.max(wait_for_quiet()?);
+        Ok(())
+    };
+    quiet()?;
+    let ping_us = ping(site)?;
+    quiet()?;
+    let before = site.process().map(cpu_seconds).transpose()?;
+    let (tcp1_gbps, bytes) = stream(lab, site, 1, tcp)?;
+    let after = site.process().map(cpu_seconds).transpose()?;
+    quiet()?;
+    let (tcp4_gbps, _) = stream(lab, site, 4, tcp)?;
+    quiet()?;
+    let (flood_kpps, offered_kpps) = flood(lab, tools, site)?;
+    let cpu_s_per_gb = before.zip(after).map(|(before, after)| (after - before) / (bytes / 1e9));
+    Ok(Figures {
+        ping_us,
+        tcp1_gbps,
+        tcp4_gbps,
+        flood_kpps,
+        offered_kpps,
+        cpu_s_per_gb,
+        background,
+    })
+}
+
+/// Watches an idle daemon for `length`.
+///
+/// # Errors
+/// When the process is gone.
+pub fn watch_idle(process: &Process, ports: usize, length: Duration) -> Result<Idle> {
+    let (begin, before) = (clock::now(), cpu_seconds(process)?);
+    std::thread::sleep(length);
+    let used = cpu_seconds(process)? - before;
+    let cpu_percent = used / begin.elapsed().as_secs_f64() * 100.0;
+    let status = fs::read_to_string(format!("/proc/{}/status", process.pid))?;
+    let resident =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kib: f64 = resident.trim().trim_end_matches(" kB").parse().context("VmRSS")?;
+    Ok(Idle { ports, cpu_percent, resident_mib: kib / 1024.0 })
+}
+
+fn ping(site: &Site<'_>) -> Result<f64> {
+    let args = ["-i", "0.002", "-c", PINGS, "-W", "1", FAR_ADDRESS];
+    let output = run(site.near.command("ping").args(args))?;
+    let time = |line: &str| line.split_once("time=")?.1.split(' ').next()?.parse::<f64>().ok();
+    let times: Vec<_> = output.lines().filter_map(time).collect();
+    median(&times).map(|ms| ms * 1000.0).context("ping measured nothing")
+}
+
+fn stream(lab: &Lab, site: &Site<'_>, streams: usize, length: Duration) -> Result<(f64, f64)> {
+    let mut server = site.far.command("iperf3");
+    let server =
+        lab.spawn(server.args(["-s", "-1", "-p", "5201", "--forceflush"]), "iperf3-server.log")?;
+    wait_until("iperf3 listening", Duration::from_secs(5), || {
+        Ok(server.output()?.contains("listening"))
+    })?;
+    let (streams, seconds) = (streams.to_string(), length.as_secs().to_string());
+    let mut client = site.near.command("iperf3");
+    client.args([
+        "-c",
+        FAR_ADDRESS,
+        "-p",
+        "5201",
+        "-C",
+        "cubic",
+        "-P",
+        &streams,
+        "-t",
+        &seconds,
+        "-J",
+    ]);
+    let client = lab.spawn(&client, "iperf3-client.log")?;
+    let output = lab.finish(&client, length + Duration::from_secs(10)).context("iperf3")?;
+    lab.stop(&server);
+    let report: Value = serde_json::from_str(&output).context("iperf3's report")?;
+    let received = &report["end"]["sum_received"];
+    let field =
+        |name: &str| received[name].as_f64().with_context(|| format!("iperf3 reports no {name}"));
+    Ok((field("bits_per_second")? / 1e9, field("bytes")?))
+}
+
+fn flood(lab: &Lab, tools: &Tools, site: &Site<'_>) -> Result<(f64, f64)> {
+    let mut counter = site.far.command(&tools.bench);
+    let limit = FLOOD + Duration::from_secs(5);
+    counter.args(["count", "--port", UDP_PORT, "--seconds", &limit.as_secs().to_string()]);
+    let counter = lab.spawn(&counter, "count.log")?;
+    wait_for_line(lab, &counter, udp::LISTENING)?;
+    let mut sender = site.near.command(&tools.bench);
+    let to = format!("{FAR_ADDRESS}:{UDP_PORT}");
+    sender.args(["blast", "--to", &to, "--seconds", &FLOOD.as_secs().to_string()]);
+    let sent = lab.finish(&lab.spawn(&sender, "blast.log")?, limit)?;
+    let received = lab.finish(&counter, limit)?;
+    Ok((per_second(&received)?, per_second(&sent)?))
+}
+
+fn per_second(output: &str) -> Result<f64> {
+    let line = output.lines().last().context("the probe said nothing")?;
+    let count: Count = serde_json::from_str(line).context("the probe's report")?;
+    Ok(count.datagrams as f64 / FLOOD.as_secs_f64() / 1e3)
+}
+
+/// Waits until little else runs, not for ever, and returns how many cores were busy in the end.
+fn wait_for_quiet() -> Result<f64> {
+    let begin = clock::now();
+    loop {
+        let before = machine_seconds()?;
+        std::thread::sleep(QUIET_LOOK);
+        let busy = (machine_seconds()? - before) / QUIET_LOOK.as_secs_f64();
+        if busy < QUIET || begin.elapsed() > QUIET_LIMIT {
+            return Ok(busy);
+        }
+    }
+}
+
+/// Processor seconds of everything since boot: user, nice, system, interrupts, stolen.
+fn machine_seconds() -> Result<f64> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let line = stat.lines().next().context("/proc/stat is empty")?;
+    let fields: Vec<f64> =
+        line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
+    let busy: f64 = [0, 1, 2, 5, 6, 7].iter().filter_map(|at| fields.get(*at)).sum();
+    Ok(busy / ticks_per_second())
+}
+
+/// Processor seconds of a process with its threads since it began.
+fn cpu_seconds(process: &Process) -> Result<f64> {
+    let stat =
+        fs::read_to_string(format!("/proc/{}/stat", process.pid)).context("the switch is gone")?;
+    let (_, fields) = stat.rsplit_once(") ").context("/proc/PID/stat")?;
+    let ticks: f64 =
+        fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+    Ok(ticks / ticks_per_second())
+}
+
+fn ticks_per_second() -> f64 {
+    rustix::param::clock_ticks_per_second() as f64
+}
+
+/// Returns the middle value, of two the mean.
+pub fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted: Vec<_> = values.iter().copied().filter(|value| value.is_finite()).collect();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => None,
+        length if length % 2 == 1 => Some(sorted[middle]),
+        _ => Some(f64::midpoint(sorted[middle - 1], sorted[middle])),
+    }
+}

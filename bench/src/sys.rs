@@ -1,0 +1,163 @@
+//! The ioctls, socket options and batched calls that no safe crate offers: TAPs with virtio-net headers,
+//! packet sockets, `sendmmsg`, `recvmmsg`. Holds all `unsafe` of the bench and decides nothing.
+
+use std::{
+    ffi::CString,
+    io, mem,
+    net::UdpSocket,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    ptr,
+};
+
+use libc::{c_int, c_void};
+use rustix::net::sockopt;
+
+const VNET_HEADER: c_int = 10;
+const TUN_F_USO: libc::c_uint = 0x20 | 0x40;
+const PACKET_BUFFER: usize = 64 << 20;
+/// `if_packet.h`; the libc crate has no name for it.
+const PACKET_IGNORE_OUTGOING: c_int = 23;
+
+/// Creates the TAP `name` with virtio-net headers and every offload that the kernel has. The descriptor
+/// does not block.
+pub(crate) fn open_tap(name: &str) -> io::Result<OwnedFd> {
+    let tun = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun")?;
+    let tap = OwnedFd::from(tun);
+    rustix::io::ioctl_fionbio(&tap, true)?;
+    let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+    // SAFETY: `ifreq` is plain old data, valid when zero.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    copy_name(name, &mut request.ifr_name)?;
+    request.ifr_ifru.ifru_flags = flags as libc::c_short;
+    // SAFETY: TUNSETIFF reads and writes one `ifreq`, which lives through the call.
+    check(unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })?;
+    let header = VNET_HEADER;
+    // SAFETY: TUNSETVNETHDRSZ reads one int, which lives through the call.
+    check(unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const header) })?;
+    let tso = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
+    // UDP segmentation is younger than the rest: without it where the kernel has none.
+    set_offload(tap.as_fd(), tso | TUN_F_USO).or_else(|_| set_offload(tap.as_fd(), tso))?;
+    Ok(tap)
+}
+
+/// Opens a packet socket with virtio-net headers that sees what arrives at the device `name`, whoever it is
+/// for, and nothing of what leaves. The descriptor does not block.
+pub(crate) fn open_packet(name: &str) -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: a call without pointers.
+    let raw = check(unsafe { libc::socket(libc::AF_PACKET, kind, 0) })?;
+    // SAFETY: `raw` was just opened and belongs to nobody else.
+    let socket = unsafe { OwnedFd::from_raw_fd(raw) };
+    for option in [libc::PACKET_VNET_HDR, PACKET_IGNORE_OUTGOING, libc::PACKET_QDISC_BYPASS] {
+        set_packet_option(&socket, option, &1_i32)?;
+    }
+    grow_buffers(&socket, PACKET_BUFFER);
+
+    let c_name = CString::new(name)?;
+    // SAFETY: `c_name` is a terminated string that lives through the call.
+    let index = unsafe { libc::if_nametoindex(c_name.as_ptr()) };
+    let index =
+        c_int::try_from(index).ok().filter(|index| *index > 0).ok_or(io::ErrorKind::NotFound)?;
+    // SAFETY: `packet_mreq` is plain old data, valid when zero.
+    let mut membership: libc::packet_mreq = unsafe { mem::zeroed() };
+    membership.mr_ifindex = index;
+    membership.mr_type = libc::PACKET_MR_PROMISC as u16;
+    set_packet_option(&socket, libc::PACKET_ADD_MEMBERSHIP, &membership)?;
+
+    // SAFETY: `sockaddr_ll` is plain old data, valid when zero.
+    let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+    address.sll_ifindex = index;
+    let size = mem::size_of_val(&address) as libc::socklen_t;
+    // SAFETY: pointer and size are those of `address`, which lives through the call.
+    check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), size) })?;
+    Ok(socket)
+}
+
+/// Asks for socket buffers of `size` bytes. Without the right to pass the system's limit, that limit is what there is.
+pub(crate) fn grow_buffers(socket: &impl AsFd, size: usize) {
+    if sockopt::set_socket_recv_buffer_size_force(socket, size).is_err() {
+        let _ = sockopt::set_socket_recv_buffer_size(socket, size);
+    }
+    let _ = sockopt::set_socket_send_buffer_size(socket, size);
+}
+
+/// Many equal datagrams for one `sendmmsg` call, or room for many received ones.
+pub(crate) struct Batch {
+    headers: Vec<libc::mmsghdr>,
+    // What the headers point to; boxed, so that it stays where it is when the batch moves.
+    _iovecs: Box<[libc::iovec]>,
+    _bytes: Box<[u8]>,
+}
+
+impl Batch {
+    /// Prepares `count` datagrams of `size` zero bytes each.
+    pub(crate) fn new(count: usize, size: usize) -> Self {
+        let mut bytes = vec![0; count * size].into_boxed_slice();
+        let iovec = |part: &mut [u8]| libc::iovec {
+            iov_base: part.as_mut_ptr().cast(),
+            iov_len: part.len(),
+        };
+        let mut iovecs: Box<[_]> = bytes.chunks_mut(size).map(iovec).collect();
+        let header = |iovec: &mut libc::iovec| {
+            // SAFETY: `mmsghdr` is plain old data, valid when zero.
+            let mut header: libc::mmsghdr = unsafe { mem::zeroed() };
+            header.msg_hdr.msg_iov = ptr::from_mut(iovec);
+            header.msg_hdr.msg_iovlen = 1;
+            header
+        };
+        let headers = iovecs.iter_mut().map(header).collect();
+        Self { headers, _iovecs: iovecs, _bytes: bytes }
+    }
+
+    /// Sends the datagrams to the connected peer and returns how many were taken.
+    pub(crate) fn send(&mut self, socket: &UdpSocket) -> io::Result<usize> {
+        let (headers, count) = (self.headers.as_mut_ptr(), self.headers.len() as libc::c_uint);
+        // SAFETY: the headers and the buffers that they point to belong to `self` and live through the call.
+        let sent = check(unsafe { libc::sendmmsg(socket.as_raw_fd(), headers, count, 0) })?;
+        Ok(sent.unsigned_abs() as usize)
+    }
+
+    /// Receives what waits, without blocking, and returns how many datagrams.
+    pub(crate) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
+        let (headers, count) = (self.headers.as_mut_ptr(), self.headers.len() as libc::c_uint);
+        let (fd, flags) = (socket.as_raw_fd(), libc::MSG_DONTWAIT);
+        // SAFETY: the headers and the buffers that they point to belong to `self` and live through the call;
+        // no other reference to the bytes exists.
+        let got = check(unsafe { libc::recvmmsg(fd, headers, count, flags, ptr::null_mut()) })?;
+        Ok(got.unsigned_abs() as usize)
+    }
+}
+
+fn set_offload(tap: BorrowedFd<'_>, offload: libc::c_uint) -> io::Result<()> {
+    // SAFETY: TUNSETOFFLOAD takes its argument by value.
+    check(unsafe {
+        libc::ioctl(tap.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(offload))
+    })?;
+    Ok(())
+}
+
+fn set_packet_option<T>(socket: &OwnedFd, option: c_int, value: &T) -> io::Result<()> {
+    let (pointer, size) =
+        (ptr::from_ref(value).cast::<c_void>(), mem::size_of::<T>() as libc::socklen_t);
+    // SAFETY: pointer and size are those of `value`, which lives through the call.
+    check(unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_PACKET, option, pointer, size)
+    })?;
+    Ok(())
+}
+
+fn copy_name(name: &str, field: &mut [libc::c_char; libc::IFNAMSIZ]) -> io::Result<()> {
+    if name.len() >= field.len() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (to, from) in field.iter_mut().zip(name.bytes()) {
+        *to = from.cast_signed();
+    }
+    Ok(())
+}
+
+fn check(result: c_int) -> io::Result<c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
