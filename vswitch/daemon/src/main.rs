@@ -1,2 +1,141 @@
-//! .
-fn main() {}
+//! `weftd`: a userspace switch. Joins the NICs of virtual machines and host interfaces into virtual LANs.
+
+mod api;
+mod clock;
+mod config_file;
+mod control;
+mod device;
+mod plane;
+
+use std::{
+    io::{IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+};
+
+use clap::Parser;
+use miette::{Context, IntoDiagnostic, Report};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{Mutex, mpsc},
+};
+use tracing_subscriber::EnvFilter;
+use weft_config::Config;
+
+use crate::{config_file::ConfigFile, control::Control, device::Devices, plane::Pool};
+
+/// The switch daemon of weft. Stays in the foreground; `weftctl` talks to it.
+///
+/// It says `weftd: ready` once every configured port is up or has its reason. SIGHUP makes it read the
+/// configuration file again, SIGTERM ends it.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    /// The configuration file. One that does not exist counts as empty: a switch "main" without ports.
+    #[arg(long, value_name = "FILE", default_value = "/etc/weft/weft.toml")]
+    config: PathBuf,
+    /// The control socket.
+    #[arg(long, value_name = "PATH", env = "WEFT_SOCKET", default_value = "/run/weft/weftd.sock")]
+    socket: PathBuf,
+    /// Where state is kept that outlives a restart.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/weft")]
+    state_dir: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_env("WEFT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(report) => {
+            eprintln!("weftd: {report:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Report> {
+    // Two threads: the control plane must answer while one of them waits for the kernel.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("weft-control")
+        .enable_all()
+        .build()
+        .into_diagnostic()?;
+    runtime.block_on(operate(arguments))
+}
+
+async fn operate(arguments: &Arguments) -> Result<(), Report> {
+    let file = ConfigFile::load(&arguments.config).into_diagnostic()?;
+    if !file.exists() {
+        tracing::warn!(file = %file.path().display(), "there is no configuration file: starting with an empty switch");
+    }
+    let text = file.text().to_owned();
+    let config = Config::parse(&text)
+        .map_err(|errors| Report::new(errors.named(&file.path().display().to_string())))?;
+    let _lock = lock_state(&arguments.state_dir)?;
+    let socket = api::bind(&arguments.socket).into_diagnostic()?;
+    let devices = Devices::new(&arguments.state_dir).await.into_diagnostic().context("cannot care for devices")?;
+    let links = devices.watch();
+    let (ended_sender, ended) = mpsc::unbounded_channel();
+    let pool = Pool::start(config.daemon.workers.get(), &ended_sender).into_diagnostic().context("cannot start the workers")?;
+    let (connected_sender, connected) = mpsc::channel(16);
+
+    let mut control = Control::new(pool, devices, file, connected_sender);
+    control.begin(text, config).await;
+    let control = Arc::new(Mutex::new(control));
+    let tend = tokio::spawn(control::tend(control.clone(), links, ended, connected));
+    let serve = tokio::spawn(api::serve(socket, control.clone()));
+
+    println!("weftd: ready");
+    // Nobody may be reading.
+    let _ = std::io::stdout().flush();
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::warn!(%error, "cannot tell the service manager");
+    }
+    until_told_to_end(&control).await.into_diagnostic()?;
+
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    serve.abort();
+    tend.abort();
+    control.lock().await.shut_down().await;
+    let _ = std::fs::remove_file(&arguments.socket);
+    Ok(())
+}
+
+/// Reloads at each SIGHUP; returns at SIGTERM or SIGINT.
+async fn until_told_to_end(control: &control::Shared) -> std::io::Result<()> {
+    let (mut hangup, mut terminate, mut interrupt) =
+        (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => match control.lock().await.reload().await {
+                Ok(changes) => tracing::info!(changes = changes.len(), "configuration reloaded"),
+                Err(error) => tracing::error!(%error, "configuration not reloaded: the running one stays"),
+            },
+        }
+    }
+}
+
+/// Makes the state directory and holds it, so that no second daemon uses it.
+fn lock_state(directory: &std::path::Path) -> Result<std::fs::File, Report> {
+    let context = || format!("cannot use the state directory {}", directory.display());
+    std::fs::create_dir_all(directory).into_diagnostic().with_context(context)?;
+    let lock = std::fs::File::create(directory.join("lock")).into_diagnostic().with_context(context)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            Err(miette::miette!(help = "give this one another --state-dir", "another weftd uses {}", directory.display()))
+        }
+        Err(std::fs::TryLockError::Error(error)) => Err(error).into_diagnostic().with_context(context),
+    }
+}

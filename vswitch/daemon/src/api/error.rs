@@ -1,0 +1,116 @@
+//! Refusals: a stable word, a sentence, and what to do next.
+
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use weft_config::{
+    EditError,
+    api::{Error, ErrorBody},
+};
+
+use crate::{
+    config_file::FileError,
+    control::{ChangeError, ViewError},
+};
+
+/// A refusal with its HTTP status.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    body: ErrorBody,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, code: &str, message: impl Into<String>, help: Option<&str>) -> Self {
+        let body = ErrorBody { code: code.to_owned(), message: message.into(), help: help.map(str::to_owned) };
+        Self { status, body }
+    }
+
+    pub(super) fn internal(message: &str) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message, None)
+    }
+
+    pub(super) fn invalid_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid-request", message, None)
+    }
+
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", message, None)
+    }
+
+    pub(super) fn not_allowed(uid: u32, to_change: bool) -> Self {
+        let what = if to_change { "change anything" } else { "see the switch's state" };
+        let help = if to_change {
+            "only root and the user that weftd runs as may: try sudo"
+        } else {
+            "root, the user that weftd runs as and members of the group `weft` may"
+        };
+        Self::new(StatusCode::FORBIDDEN, "not-allowed", format!("user id {uid} may not {what}"), Some(help))
+    }
+
+    pub(super) fn with_help(mut self, help: String) -> Self {
+        self.body.help = Some(help);
+        self
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        (self.status, Json(Error { error: self.body })).into_response()
+    }
+}
+
+impl From<ViewError> for ApiError {
+    fn from(error: ViewError) -> Self {
+        match error {
+            ViewError::Unknown { .. } => Self::not_found(error.to_string()),
+            ViewError::Disabled(_) | ViewError::BadFrame(_) => Self::invalid_request(error.to_string()),
+        }
+    }
+}
+
+impl From<ChangeError> for ApiError {
+    fn from(error: ChangeError) -> Self {
+        let message = error.to_string();
+        match error {
+            ChangeError::Edit(error) => error.into(),
+            ChangeError::Config(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-config", message, None),
+            ChangeError::File(FileError::Changed(_)) => Self::new(
+                StatusCode::CONFLICT,
+                "file-changed",
+                message,
+                Some(
+                    "`weftctl diff` shows the difference; reload it with SIGHUP or `weftctl apply`, or change the \
+                     running switch alone with --transient",
+                ),
+            ),
+            ChangeError::File(FileError::Read(..) | FileError::Write(..)) => Self::new(
+                StatusCode::CONFLICT,
+                "file-unwritable",
+                message,
+                Some("nothing was changed; make the file writable, or change the running switch alone with --transient"),
+            ),
+            ChangeError::Revision { .. } => Self::new(
+                StatusCode::PRECONDITION_FAILED,
+                "revision-mismatch",
+                message,
+                Some("look at the configuration again and repeat the change"),
+            ),
+        }
+    }
+}
+
+impl From<EditError> for ApiError {
+    fn from(error: EditError) -> Self {
+        let (status, code) = match &error {
+            EditError::Exists { .. } => (StatusCode::CONFLICT, "exists"),
+            EditError::NotFound { .. } => (StatusCode::NOT_FOUND, "not-found"),
+            EditError::InUse { .. } => (StatusCode::CONFLICT, "in-use"),
+            EditError::Invalid { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-config"),
+        };
+        let help = error.help();
+        Self::new(status, code, error.to_string(), help.as_deref())
+    }
+}

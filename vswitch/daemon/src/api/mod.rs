@@ -1,0 +1,8 @@
+//! The control API: HTTP/1.1 with JSON on a Unix socket, described by `GET /openapi.json`.
+
+mod access;
+mod error;
+mod listener;
+mod routes;
+
+pub(crate) use listener::{BindError, bind, serve};

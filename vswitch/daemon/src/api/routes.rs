@@ -1,0 +1,326 @@
+//! The requests of the control API, one handler each; what they mean is the control plane's business.
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Path, Query, Request, State, rejection::BytesRejection},
+    http::{HeaderMap, header::IF_MATCH},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use utoipa::{IntoParams, OpenApi};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use weft_config::{
+    Edit,
+    api::{
+        AddFdb, AddPort, AddSwitch, AddVlan, Changed, ConfigDocument, ConfigText, Error, FdbEntry, Flushed, Port,
+        SetPort, Status, Switch, Trace, TraceRequest, Vlan,
+    },
+};
+use weft_vlan::VlanId;
+
+use super::error::ApiError;
+use crate::control::{FdbFilter, Permanence, Shared};
+
+/// Text of a request's body at most.
+pub(super) const BODY_LIMIT: usize = 8 * 1024 * 1024;
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "weft control API",
+    description = "State and configuration of a weft switch daemon. Every refusal is an `Error`."
+))]
+struct Document;
+
+/// Returns the API's routes, with the document that describes them at `/openapi.json`.
+pub(super) fn router(control: Shared) -> axum::Router {
+    let (router, document) = OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(status))
+        .routes(routes!(list_ports, add_port))
+        .routes(routes!(show_port, set_port, remove_port))
+        .routes(routes!(list_switches, add_switch))
+        .routes(routes!(remove_switch))
+        .routes(routes!(list_vlans, add_vlan))
+        .routes(routes!(remove_vlan))
+        .routes(routes!(list_fdb, add_fdb, remove_fdb))
+        .routes(routes!(flush_fdb))
+        .routes(routes!(trace))
+        .routes(routes!(show_config, apply_config))
+        .routes(routes!(diff_config))
+        .split_for_parts();
+    router
+        .route("/openapi.json", axum::routing::get(async move || Json(document)))
+        .fallback(async || ApiError::not_found("no such request; GET /openapi.json lists them"))
+        .with_state(control)
+}
+
+type Answer<T> = Result<Json<T>, ApiError>;
+
+/// A JSON body whose mistakes are told like every other refusal.
+struct Body<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(|error: BytesRejection| ApiError::invalid_request(error.body_text()))?;
+        let value = serde_json::from_slice(&bytes).map_err(|error| ApiError::invalid_request(error.to_string()))?;
+        Ok(Self(value))
+    }
+}
+
+/// A query whose mistakes are told like every other refusal.
+struct Asked<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut axum::http::request::Parts, state: &S) -> Result<Self, ApiError> {
+        match Query::from_request_parts(parts, state).await {
+            Ok(Query(value)) => Ok(Self(value)),
+            Err(error) => Err(ApiError::invalid_request(error.body_text())),
+        }
+    }
+}
+
+/// How a change is made.
+#[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct How {
+    /// The configuration file is left alone.
+    #[serde(default)]
+    transient: bool,
+}
+
+impl How {
+    fn permanence(self) -> Permanence {
+        if self.transient { Permanence::Transient } else { Permanence::Written }
+    }
+}
+
+/// Which forwarding entries.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Which {
+    /// Only this switch.
+    switch: Option<String>,
+    /// Only this VLAN, by number or name.
+    vlan: Option<String>,
+    /// Only this port.
+    port: Option<String>,
+}
+
+/// One static forwarding entry.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct OneEntry {
+    /// The address.
+    mac: String,
+    /// The VLAN, by number or name.
+    vlan: String,
+    /// The switch, where it is not clear.
+    switch: Option<String>,
+    /// The configuration file is left alone.
+    #[serde(default)]
+    transient: bool,
+}
+
+async fn edit(control: &Shared, edit: Edit, how: How, headers: &HeaderMap) -> Answer<Changed> {
+    let mut control = control.lock().await;
+    control.check_revision(if_match(headers))?;
+    Ok(Json(control.edit(&edit, how.permanence()).await?))
+}
+
+fn if_match(headers: &HeaderMap) -> Option<&str> {
+    headers.get(IF_MATCH).map(|value| value.to_str().unwrap_or("not text"))
+}
+
+#[utoipa::path(get, path = "/v1/status", responses((status = 200, body = Status), (status = 403, body = Error)))]
+async fn status(State(control): State<Shared>) -> Answer<Status> {
+    Ok(Json(control.lock().await.view_status()?))
+}
+
+#[utoipa::path(get, path = "/v1/ports", responses((status = 200, body = Vec<Port>), (status = 403, body = Error)))]
+async fn list_ports(State(control): State<Shared>) -> Answer<Vec<Port>> {
+    Ok(Json(control.lock().await.view_ports()))
+}
+
+#[utoipa::path(get, path = "/v1/ports/{name}", params(("name" = String, Path)),
+    responses((status = 200, body = Port), (status = 404, body = Error)))]
+async fn show_port(State(control): State<Shared>, Path(name): Path<String>) -> Answer<Port> {
+    Ok(Json(control.lock().await.view_port(&name)?))
+}
+
+#[utoipa::path(post, path = "/v1/ports", params(How), request_body = AddPort,
+    responses((status = 200, body = Changed), (status = 409, body = Error), (status = 422, body = Error)))]
+async fn add_port(
+    State(control): State<Shared>,
+    Asked(how): Asked<How>,
+    headers: HeaderMap,
+    Body(add): Body<AddPort>,
+) -> Answer<Changed> {
+    edit(&control, Edit::AddPort(add), how, &headers).await
+}
+
+#[utoipa::path(patch, path = "/v1/ports/{name}", params(("name" = String, Path), How), request_body = SetPort,
+    responses((status = 200, body = Changed), (status = 404, body = Error), (status = 422, body = Error)))]
+async fn set_port(
+    State(control): State<Shared>,
+    Path(name): Path<String>,
+    Asked(how): Asked<How>,
+    headers: HeaderMap,
+    Body(set): Body<SetPort>,
+) -> Answer<Changed> {
+    edit(&control, Edit::SetPort { name, port: set.port }, how, &headers).await
+}
+
+#[utoipa::path(delete, path = "/v1/ports/{name}", params(("name" = String, Path), How),
+    responses((status = 200, body = Changed), (status = 404, body = Error)))]
+async fn remove_port(
+    State(control): State<Shared>,
+    Path(name): Path<String>,
+    Asked(how): Asked<How>,
+    headers: HeaderMap,
+) -> Answer<Changed> {
+    edit(&control, Edit::RemovePort { name }, how, &headers).await
+}
+
+#[utoipa::path(get, path = "/v1/switches", responses((status = 200, body = Vec<Switch>)))]
+async fn list_switches(State(control): State<Shared>) -> Answer<Vec<Switch>> {
+    Ok(Json(control.lock().await.view_switches()))
+}
+
+#[utoipa::path(post, path = "/v1/switches", params(How), request_body = AddSwitch,
+    responses((status = 200, body = Changed), (status = 409, body = Error)))]
+async fn add_switch(
+    State(control): State<Shared>,
+    Asked(how): Asked<How>,
+    headers: HeaderMap,
+    Body(add): Body<AddSwitch>,
+) -> Answer<Changed> {
+    edit(&control, Edit::AddSwitch(add), how, &headers).await
+}
+
+#[utoipa::path(delete, path = "/v1/switches/{name}", params(("name" = String, Path), How),
+    responses((status = 200, body = Changed), (status = 404, body = Error)))]
+async fn remove_switch(
+    State(control): State<Shared>,
+    Path(name): Path<String>,
+    Asked(how): Asked<How>,
+    headers: HeaderMap,
+) -> Answer<Changed> {
+    edit(&control, Edit::RemoveSwitch { name }, how, &headers).await
+}
+
+#[utoipa::path(get, path = "/v1/vlans", responses((status = 200, body = Vec<Vlan>)))]
+async fn list_vlans(State(control): State<Shared>) -> Answer<Vec<Vlan>> {
+    Ok(Json(control.lock().await.view_vlans()))
+}
+
+#[utoipa::path(post, path = "/v1/vlans", params(How), request_body = AddVlan,
+    responses((status = 200, body = Changed), (status = 409, body = Error)))]
+async fn add_vlan(
+    State(control): State<Shared>,
+    Asked(how): Asked<How>,
+    headers: HeaderMap,
+    Body(add): Body<AddVlan>,
+) -> Answer<Changed> {
+    edit(&control, Edit::AddVlan(add), how, &headers).await
+}
+
+#[utoipa::path(delete, path = "/v1/vlans/{name}", params(("name" = String, Path), How),
+    responses((status = 200, body = Changed), (status = 404, body = Error), (status = 409, body = Error)))]
+async fn remove_vlan(
+    State(control): State<Shared>,
+    Path(name): Path<String>,
+    Asked(how): Asked<How>,
+    headers: HeaderMap,
+) -> Answer<Changed> {
+    edit(&control, Edit::RemoveVlan { name }, how, &headers).await
+}
+
+#[utoipa::path(get, path = "/v1/fdb", params(Which), responses((status = 200, body = Vec<FdbEntry>), (status = 404, body = Error)))]
+async fn list_fdb(State(control): State<Shared>, Asked(which): Asked<Which>) -> Answer<Vec<FdbEntry>> {
+    let control = control.lock().await;
+    let filter = filter(&control, which)?;
+    Ok(Json(control.view_fdb(&filter)?))
+}
+
+#[utoipa::path(post, path = "/v1/fdb", params(How), request_body = AddFdb,
+    responses((status = 200, body = Changed), (status = 409, body = Error), (status = 422, body = Error)))]
+async fn add_fdb(
+    State(control): State<Shared>,
+    Asked(how): Asked<How>,
+    headers: HeaderMap,
+    Body(add): Body<AddFdb>,
+) -> Answer<Changed> {
+    edit(&control, Edit::AddFdb(add), how, &headers).await
+}
+
+#[utoipa::path(delete, path = "/v1/fdb", params(OneEntry),
+    responses((status = 200, body = Changed), (status = 404, body = Error)))]
+async fn remove_fdb(State(control): State<Shared>, Asked(one): Asked<OneEntry>, headers: HeaderMap) -> Answer<Changed> {
+    let how = How { transient: one.transient };
+    let removal = Edit::RemoveFdb { mac: one.mac, vlan: one.vlan, switch: one.switch };
+    edit(&control, removal, how, &headers).await
+}
+
+#[utoipa::path(post, path = "/v1/fdb/flush", params(Which), responses((status = 200, body = Flushed), (status = 404, body = Error)))]
+async fn flush_fdb(State(control): State<Shared>, Asked(which): Asked<Which>) -> Answer<Flushed> {
+    let control = control.lock().await;
+    let filter = filter(&control, which)?;
+    Ok(Json(Flushed { flushed: control.flush_fdb(&filter)? }))
+}
+
+#[utoipa::path(post, path = "/v1/trace", request_body = TraceRequest,
+    responses((status = 200, body = Trace), (status = 400, body = Error), (status = 404, body = Error)))]
+async fn trace(State(control): State<Shared>, Body(request): Body<TraceRequest>) -> Answer<Trace> {
+    Ok(Json(control.lock().await.trace(&request)?))
+}
+
+#[utoipa::path(get, path = "/v1/config", responses((status = 200, body = ConfigDocument)))]
+async fn show_config(State(control): State<Shared>) -> Answer<ConfigDocument> {
+    Ok(Json(control.lock().await.view_config()))
+}
+
+#[utoipa::path(put, path = "/v1/config", params(How), request_body = ConfigText,
+    responses((status = 200, body = Changed), (status = 409, body = Error), (status = 422, body = Error)))]
+async fn apply_config(
+    State(control): State<Shared>,
+    Asked(how): Asked<How>,
+    headers: HeaderMap,
+    Body(config): Body<ConfigText>,
+) -> Answer<Changed> {
+    let mut control = control.lock().await;
+    control.check_revision(if_match(&headers))?;
+    let changed = if config.dry_run {
+        control.compare(&config.text)?
+    } else {
+        control.apply(config.text, how.permanence()).await?
+    };
+    Ok(Json(changed))
+}
+
+#[utoipa::path(post, path = "/v1/config/diff", request_body = ConfigText,
+    responses((status = 200, body = Changed), (status = 422, body = Error)))]
+async fn diff_config(State(control): State<Shared>, Body(config): Body<ConfigText>) -> Answer<Changed> {
+    Ok(Json(control.lock().await.compare(&config.text)?))
+}
+
+fn filter(control: &crate::control::Control, which: Which) -> Result<FdbFilter, ApiError> {
+    let vlan = which.vlan.map(|text| vlan(control, &text)).transpose()?;
+    Ok(FdbFilter { switch: which.switch, vlan, port: which.port })
+}
+
+fn vlan(control: &crate::control::Control, text: &str) -> Result<VlanId, ApiError> {
+    if let Ok(number) = text.parse::<u16>() {
+        return VlanId::new(number)
+            .ok_or_else(|| ApiError::invalid_request(format!("{number} is not a VLAN: 1 to 4094")));
+    }
+    control.vlan_named(text).ok_or_else(|| {
+        let names = control.vlan_names().join(", ");
+        let error = ApiError::not_found(format!("there is no VLAN `{text}`"));
+        if names.is_empty() { error } else { error.with_help(format!("the named VLANs are: {names}")) }
+    })
+}

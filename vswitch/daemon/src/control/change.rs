@@ -1,0 +1,118 @@
+//! Changes of the configuration: parsed whole, written to the file, then put in force; or refused whole.
+
+use weft_config::{
+    Config, ConfigErrors, Edit, EditError,
+    api::{Change, Changed},
+    diff,
+};
+
+use super::state::Control;
+use crate::config_file::FileError;
+
+/// Whether a change outlives the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Permanence {
+    /// It is written to the configuration file.
+    Written,
+    /// The file is left alone.
+    Transient,
+}
+
+/// Why nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ChangeError {
+    /// The request does not fit the configuration.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    /// The result would not be a configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// The file stands in the way.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Somebody else changed the running configuration meanwhile.
+    #[error("the running configuration has revision {actual}, not {expected}: somebody else changed it meanwhile")]
+    Revision {
+        /// What the request was made against.
+        expected: String,
+        /// What is running.
+        actual: String,
+    },
+}
+
+impl Control {
+    /// Returns the name of the running configuration.
+    pub(crate) fn revision(&self) -> String {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        self.running.hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    }
+
+    /// Refuses a request that was made against another running configuration.
+    pub(crate) fn check_revision(&self, expected: Option<&str>) -> Result<(), ChangeError> {
+        let actual = self.revision();
+        match expected {
+            Some(expected) if expected.trim_matches('"') != actual && expected != "*" => {
+                Err(ChangeError::Revision { expected: expected.to_owned(), actual })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes one edit, of the running configuration and, unless transient, of the file.
+    pub(crate) async fn edit(&mut self, edit: &Edit, permanence: Permanence) -> Result<Changed, ChangeError> {
+        let running = edit.apply(&self.running)?;
+        let config = Config::parse(&running)?;
+        let file = match permanence {
+            Permanence::Transient => None,
+            Permanence::Written => {
+                self.file.check_unchanged()?;
+                // The file lacks what was changed transiently: it gets this edit and nothing else.
+                let text = edit.apply(self.file.text())?;
+                Config::parse(&text)?;
+                Some(text)
+            }
+        };
+        self.change(running, config, file).await
+    }
+
+    /// Applies a whole configuration.
+    pub(crate) async fn apply(&mut self, text: String, permanence: Permanence) -> Result<Changed, ChangeError> {
+        let config = Config::parse(&text)?;
+        let file = match permanence {
+            Permanence::Transient => None,
+            Permanence::Written => Some(text.clone()),
+        };
+        self.change(text, config, file).await
+    }
+
+    /// Says what a whole configuration would change.
+    pub(crate) fn compare(&self, text: &str) -> Result<Changed, ChangeError> {
+        let changes = diff(&self.config, &Config::parse(text)?);
+        Ok(Changed { changes, revision: self.revision(), written: None })
+    }
+
+    /// Takes the file as it is now for the configuration.
+    pub(crate) async fn reload(&mut self) -> Result<Vec<Change>, ChangeError> {
+        let text = self.file.read()?;
+        let config = Config::parse(text.as_deref().unwrap_or_default())?;
+        let changes = diff(&self.config, &config);
+        self.file.know(text.clone());
+        self.put(text.unwrap_or_default(), config).await;
+        Ok(changes)
+    }
+
+    async fn change(&mut self, running: String, config: Config, file: Option<String>) -> Result<Changed, ChangeError> {
+        let changes = diff(&self.config, &config);
+        let mut written = None;
+        if let Some(text) = file
+            && text != self.file.text()
+        {
+            self.file.write(&text)?;
+            written = Some(self.file.path().display().to_string());
+        }
+        self.put(running, config).await;
+        Ok(Changed { changes, revision: self.revision(), written })
+    }
+}

@@ -1,0 +1,13 @@
+//! The control plane: from the configuration to open ports and a plan for the workers, and back to answers.
+//! One owner of all state, behind one lock; nothing here is on the way of a frame.
+
+mod change;
+mod ports;
+mod sockets;
+mod state;
+mod view;
+
+pub(crate) use change::{ChangeError, Permanence};
+pub(crate) use ports::tend;
+pub(crate) use state::{Control, Shared};
+pub(crate) use view::{FdbFilter, ViewError};

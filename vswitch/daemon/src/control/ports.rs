@@ -1,0 +1,354 @@
+//! The life of ports: opened when their device or peer is there, closed when it goes, opened again when it
+//! returns. What a port held is given back only when no worker can use it any more.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use weft_config::{Config, NetdevIo, PortConfig, PortType};
+use weft_core::PortId;
+use weft_ports::{Opened, packet, tap};
+
+use super::{
+    sockets::{Connected, SocketTask},
+    state::{Control, Link, Open, OpenDevice, Port, Shared},
+};
+use crate::{
+    clock,
+    device::{LinkChange, LinkEvent, Refusal, Use},
+    plane::{PortCounters, QueueEnded},
+};
+
+impl Control {
+    /// Puts the first configuration in force. What a killed daemon left on devices that are no ports any more
+    /// is undone first.
+    pub(crate) async fn begin(&mut self, running: String, config: Config) {
+        let devices: Vec<String> =
+            config.ports.values().filter(|port| port.enabled).filter_map(device_of).map(str::to_owned).collect();
+        if let Err(error) = self.devices.undo_stale(&devices).await {
+            tracing::warn!(%error, "could not undo what an earlier weftd left on devices");
+        }
+        self.put(running, config).await;
+    }
+
+    /// Puts a configuration in force: closes what it does not have or has otherwise, changes the rules for all
+    /// at once, then opens what is new. What did not change is not touched.
+    pub(crate) async fn put(&mut self, running: String, config: Config) {
+        let leaving: Vec<String> = self
+            .ports
+            .iter()
+            .filter(|(name, port)| config.ports.get(*name).is_none_or(|new| must_reopen(&port.config, new)))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let mut closed = Vec::new();
+        for name in leaving {
+            closed.extend(self.ports.remove(&name).map(|port| (name, port)));
+        }
+        self.running = running;
+        self.config = config;
+        let mut unplaced = Vec::new();
+        for (name, wanted) in &self.config.ports {
+            match self.ports.get_mut(name) {
+                Some(port) => port.config = wanted.clone(),
+                None => unplaced.push((name.clone(), wanted.clone())),
+            }
+        }
+        for (name, wanted) in unplaced {
+            // A port that is opened anew keeps its number and its counters.
+            let (id, counters) = match closed.iter().find(|(old, _)| *old == name) {
+                Some((_, old)) => (old.id, old.counters.clone()),
+                None => match self.free_ids.pop_first() {
+                    Some(id) => (id, Arc::new(PortCounters::new(self.pool.workers()))),
+                    None => {
+                        tracing::error!(port = name, "too many ports: not opened");
+                        continue;
+                    }
+                },
+            };
+            let link = if wanted.enabled { Link::Waiting("it is being opened".into()) } else { Link::Disabled };
+            self.ports.insert(name, Port { id, config: wanted, counters, link, generation: 0, socket: None });
+        }
+        self.put_in_force();
+        self.retire(closed).await;
+        self.open_ports().await;
+    }
+
+    /// Gives back what ports held that are no longer in force.
+    async fn retire(&mut self, closed: Vec<(String, Port)>) {
+        if closed.is_empty() {
+            return;
+        }
+        for (_, port) in &closed {
+            self.pool.detach(port.id);
+        }
+        self.pool.pass().await;
+        for (name, mut port) in closed {
+            let id = port.id;
+            let device = device_of(&port.config).map(str::to_owned);
+            port.link = Link::Disabled;
+            if let Some(task) = port.socket.take() {
+                task.end().await;
+            }
+            for switch in self.switches.values() {
+                switch.fdb.forget_port(id);
+            }
+            if let Some(device) = device {
+                self.release_unless_wanted(&device).await;
+            }
+            if !self.ports.values().any(|other| other.id == id) {
+                self.free_ids.insert(id);
+            }
+            tracing::info!(port = name, "port closed");
+        }
+    }
+
+    async fn release_unless_wanted(&self, device: &str) {
+        let wanted = self.ports.values().any(|port| {
+            port.config.enabled && matches!(&port.config.kind, PortType::Netdev { device: other, .. } if other == device)
+        });
+        if !wanted && let Err(error) = self.devices.release(device).await {
+            tracing::warn!(device, %error, "could not undo what was changed on the device");
+        }
+    }
+
+    /// Opens every port that could be open and is not.
+    pub(crate) async fn open_ports(&mut self) {
+        let closed: Vec<String> = self
+            .ports
+            .iter()
+            .filter(|(_, port)| port.config.enabled && !matches!(port.link, Link::Open(_)))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let mut opened = false;
+        for name in closed {
+            opened |= self.open_port(&name).await;
+        }
+        if opened {
+            self.put_in_force();
+        }
+    }
+
+    /// Tries to open one port; tells whether it is open now.
+    async fn open_port(&mut self, name: &str) -> bool {
+        let Some(port) = self.ports.get(name) else { return false };
+        let (id, kind, mtu) = (port.id, port.config.kind.clone(), port.config.mtu);
+        let result = match &kind {
+            PortType::Netdev { device, io: NetdevIo::Packet } => self.open_netdev(device).await,
+            PortType::Tap { device, queues } => self.open_tap(device, *queues, mtu).await,
+            PortType::Stream(socket) => {
+                let connected = self.connected.clone();
+                let Some(port) = self.ports.get_mut(name) else { return false };
+                match port.socket.as_ref().map(SocketTask::reason) {
+                    Some(reason) => Err(Link::Waiting(reason)),
+                    None => match SocketTask::start(name, socket, connected) {
+                        Ok(task) => {
+                            let reason = task.reason();
+                            port.socket = Some(task);
+                            Err(Link::Waiting(reason))
+                        }
+                        Err(error) => Err(Link::Failed(error.to_string())),
+                    },
+                }
+            }
+        };
+        match result {
+            Ok((opened, device)) => {
+                self.attach(name, id, opened, Some(device));
+                true
+            }
+            Err(link) => {
+                self.settle(name, link);
+                false
+            }
+        }
+    }
+
+    async fn open_netdev(&self, device: &str) -> Result<(Opened, OpenDevice), Link> {
+        let claimed = self.devices.claim(device, Use::Netdev).await.map_err(|refusal| refused(device, refusal))?;
+        let opened = packet::open(claimed.index).map_err(|error| Link::Failed(format!("device {device}: {error}")))?;
+        Ok((opened, claimed.into()))
+    }
+
+    async fn open_tap(&self, device: &str, queues: u16, mtu: Option<u32>) -> Result<(Opened, OpenDevice), Link> {
+        let opened = tap::open(device, usize::from(queues))
+            .map_err(|error| Link::Failed(format!("device {device}: {error}")))?;
+        let claimed = self.devices.claim(device, Use::Tap { mtu }).await.map_err(|refusal| refused(device, refusal))?;
+        Ok((opened, claimed.into()))
+    }
+
+    /// Hands an open port's queues to the workers.
+    fn attach(&mut self, name: &str, id: PortId, opened: Opened, device: Option<OpenDevice>) {
+        self.generations += 1;
+        let generation = self.generations;
+        let egress = self.pool.attach(id, generation, opened);
+        if let Some(port) = self.ports.get_mut(name) {
+            port.generation = generation;
+            port.link = Link::Open(Open { egress, device });
+            tracing::info!(port = name, "port open");
+        }
+    }
+
+    fn settle(&mut self, name: &str, link: Link) {
+        let Some(port) = self.ports.get_mut(name) else { return };
+        match (&port.link, &link) {
+            (Link::Waiting(old), Link::Waiting(new)) if old == new => {}
+            (_, Link::Waiting(reason)) => tracing::info!(port = name, reason, "port waits"),
+            (Link::Failed(old), Link::Failed(new)) if old == new => {}
+            (_, Link::Failed(reason)) => tracing::warn!(port = name, reason, "port failed"),
+            _ => {}
+        }
+        port.link = link;
+    }
+
+    /// Takes an open port out of operation, because its device or peer is gone.
+    async fn close_port(&mut self, name: &str, reason: String) {
+        let Some(port) = self.ports.get_mut(name) else { return };
+        let (id, task) = (port.id, port.socket.as_ref().map(SocketTask::reason));
+        port.link = Link::Waiting(task.unwrap_or(reason));
+        self.pool.detach(id);
+        self.put_in_force();
+        self.pool.pass().await;
+        for switch in self.switches.values() {
+            switch.fdb.forget_port(id);
+        }
+        if let Some(port) = self.ports.get_mut(name)
+            && let Some(task) = &mut port.socket
+        {
+            task.disconnected();
+        }
+    }
+
+    async fn queue_ended(&mut self, ended: QueueEnded) {
+        let Some((name, _)) =
+            self.ports.iter().find(|(_, port)| port.id == ended.port && port.generation == ended.generation)
+        else {
+            return;
+        };
+        let name = name.clone();
+        tracing::info!(port = name, reason = %ended.fault, "port lost");
+        self.close_port(&name, ended.fault.to_string()).await;
+        self.open_ports().await;
+    }
+
+    async fn link_event(&mut self, event: LinkEvent) {
+        match event.change {
+            LinkChange::Added | LinkChange::Renamed => self.open_ports().await,
+            LinkChange::Removed => {
+                // A TAP of ours that was moved to another namespace also looks removed; its queues say if it is.
+                let gone = self.ports.iter().find(|(_, port)| {
+                    matches!(port.config.kind, PortType::Netdev { .. }) && port.device_index() == Some(event.index)
+                });
+                if let Some((name, _)) = gone {
+                    let name = name.clone();
+                    self.close_port(&name, format!("device {} does not exist", event.name)).await;
+                    self.open_ports().await;
+                }
+            }
+            LinkChange::State { up, running, mtu } => {
+                let Some(device) = self.ports.values_mut().find_map(|port| match &mut port.link {
+                    Link::Open(Open { device: Some(device), .. }) if device.index == event.index => Some(device),
+                    _ => None,
+                }) else {
+                    // An address or a master that stood in the way may be gone.
+                    return self.open_ports().await;
+                };
+                (device.up, device.running) = (up, running);
+                if device.mtu != mtu {
+                    device.mtu = mtu;
+                    self.put_in_force();
+                }
+            }
+        }
+    }
+
+    async fn socket_connected(&mut self, connected: Connected) {
+        let Connected { port: name, stream } = connected;
+        let Some(port) = self.ports.get(&name) else { return };
+        if matches!(port.link, Link::Open(_)) || !port.config.enabled {
+            return;
+        }
+        let id = port.id;
+        match weft_ports::stream::attach(stream) {
+            Ok(opened) => {
+                self.attach(&name, id, opened, None);
+                self.put_in_force();
+            }
+            Err(error) => {
+                tracing::warn!(port = name, %error, "connection not taken");
+                if let Some(task) = self.ports.get_mut(&name).and_then(|port| port.socket.as_mut()) {
+                    task.disconnected();
+                }
+            }
+        }
+    }
+
+    /// Closes every port and undoes what was changed on devices.
+    pub(crate) async fn shut_down(&mut self) {
+        let closed = std::mem::take(&mut self.ports).into_iter().collect();
+        self.put_in_force();
+        self.retire(closed).await;
+    }
+}
+
+impl Port {
+    fn device_index(&self) -> Option<u32> {
+        match &self.link {
+            Link::Open(Open { device: Some(device), .. }) => Some(device.index),
+            _ => None,
+        }
+    }
+}
+
+/// Tends the ports: follows devices that come and go, queues that end, peers that connect.
+pub(crate) async fn tend(
+    control: Shared,
+    mut links: mpsc::Receiver<LinkEvent>,
+    mut ended: mpsc::UnboundedReceiver<QueueEnded>,
+    mut connected: mpsc::Receiver<Connected>,
+) {
+    let mut sweep = tokio::time::interval(std::time::Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            Some(event) = links.recv() => control.lock().await.link_event(event).await,
+            Some(queue) = ended.recv() => control.lock().await.queue_ended(queue).await,
+            Some(peer) = connected.recv() => control.lock().await.socket_connected(peer).await,
+            _ = sweep.tick() => control.lock().await.sweep(),
+            else => return,
+        }
+    }
+}
+
+impl Control {
+    /// Reclaims a part of what has aged out of the forwarding databases.
+    fn sweep(&self) {
+        for (name, switch) in &self.switches {
+            if let Some(config) = self.config.switches.get(name) {
+                switch.fdb.sweep(clock::now(), config.mac_ageing);
+            }
+        }
+    }
+}
+
+/// Tells whether a port has to be closed and opened to become what is wanted.
+fn must_reopen(old: &PortConfig, new: &PortConfig) -> bool {
+    old.kind != new.kind || old.switch != new.switch || old.enabled != new.enabled
+}
+
+fn device_of(config: &PortConfig) -> Option<&str> {
+    match &config.kind {
+        PortType::Netdev { device, .. } | PortType::Tap { device, .. } => Some(device),
+        PortType::Stream(_) => None,
+    }
+}
+
+fn refused(device: &str, refusal: Refusal) -> Link {
+    match refusal {
+        Refusal::Missing => Link::Waiting(format!("device {device} does not exist")),
+        other => Link::Failed(format!("device {device}: {other}")),
+    }
+}
+
+impl From<crate::device::Device> for OpenDevice {
+    fn from(device: crate::device::Device) -> Self {
+        Self { index: device.index, mtu: device.mtu, up: device.up, running: device.running }
+    }
+}

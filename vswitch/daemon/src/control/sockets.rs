@@ -1,0 +1,248 @@
+//! The Unix sockets of `stream` ports: who listens, who may connect, and that one guest is there at a time.
+
+use std::{
+    fs, io,
+    os::{
+        fd::OwnedFd,
+        unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
+    },
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+use weft_config::{SocketConfig, SocketMode};
+use weft_ports::peer::{self, Credentials};
+
+/// How often a client tries to reach a VMM that does not listen yet.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// A guest's VMM has connected to a port.
+pub(crate) struct Connected {
+    /// The port's name.
+    pub(super) port: String,
+    /// The connection.
+    pub(super) stream: OwnedFd,
+}
+
+/// The task that listens or connects for one port.
+pub(super) struct SocketTask {
+    path: PathBuf,
+    mode: SocketMode,
+    occupied: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+/// Why a socket cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SocketError {
+    #[error("socket {}: {1}", .0.display())]
+    Io(PathBuf, io::Error),
+    #[error("socket {}: it exists and is not a socket", .0.display())]
+    NotASocket(PathBuf),
+    #[error("socket {}: another program listens on it", .0.display())]
+    InUse(PathBuf),
+    #[error("socket {}: others may write to its directory, so anyone could replace it: chmod go-w {}", .0.display(), .1.display())]
+    OpenDirectory(PathBuf, PathBuf),
+    #[error("there is no {kind} `{name}` on this machine")]
+    Unknown { kind: &'static str, name: String },
+}
+
+/// Who may be at the other end.
+#[derive(Clone, Debug)]
+struct Allowed {
+    uid: u32,
+    gid: Option<u32>,
+}
+
+impl Allowed {
+    fn admits(&self, peer: &Credentials) -> bool {
+        peer.uid == 0 || peer.uid == self.uid || self.gid.is_some_and(|gid| peer.gid == gid || peer.groups.contains(&gid))
+    }
+}
+
+impl SocketTask {
+    /// Begins to serve a port's socket. Connections are handed over one at a time.
+    pub(super) fn start(
+        port: &str,
+        config: &SocketConfig,
+        connected: mpsc::Sender<Connected>,
+    ) -> Result<Self, SocketError> {
+        let path = PathBuf::from(&config.path);
+        let allowed = Allowed {
+            uid: match &config.owner {
+                Some(name) => lookup("user", "/etc/passwd", name)?,
+                None => rustix::process::geteuid().as_raw(),
+            },
+            gid: config.group.as_deref().map(|name| lookup("group", "/etc/group", name)).transpose()?,
+        };
+        let (occupied, watch) = watch::channel(false);
+        let port = port.to_owned();
+        let task = match config.mode {
+            SocketMode::Server => {
+                let listener = listen(&path, config, &allowed)?;
+                tokio::spawn(serve(listener, port, allowed, occupied.clone(), connected))
+            }
+            SocketMode::Client => {
+                let path = path.clone();
+                tokio::spawn(reach(path, port, allowed, occupied.clone(), watch, connected))
+            }
+        };
+        Ok(Self { path, mode: config.mode, occupied, task })
+    }
+
+    /// Says in words what the port waits for while nobody is connected.
+    pub(super) fn reason(&self) -> String {
+        let path = self.path.display();
+        match self.mode {
+            SocketMode::Server => format!("no guest has connected to {path} yet"),
+            SocketMode::Client => format!("nobody listens on {path} yet"),
+        }
+    }
+
+    /// Lets the next guest in.
+    pub(super) fn disconnected(&self) {
+        self.occupied.send_replace(false);
+    }
+
+    /// Stops serving, and takes the socket file away where it is ours.
+    pub(super) async fn end(self) {
+        self.task.abort();
+        let _ = self.task.await;
+        if self.mode == SocketMode::Server {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Takes connections; a second one is closed at once while the first lives.
+async fn serve(
+    listener: UnixListener,
+    port: String,
+    allowed: Allowed,
+    occupied: watch::Sender<bool>,
+    connected: mpsc::Sender<Connected>,
+) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(port, %error, "cannot take a connection");
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+        };
+        if !hand_over(stream, &port, &allowed, &occupied, &connected).await {
+            return;
+        }
+    }
+}
+
+/// Connects, again and again, whenever nobody is connected.
+async fn reach(
+    path: PathBuf,
+    port: String,
+    allowed: Allowed,
+    occupied: watch::Sender<bool>,
+    mut watch: watch::Receiver<bool>,
+    connected: mpsc::Sender<Connected>,
+) {
+    loop {
+        if watch.wait_for(|occupied| !occupied).await.is_err() {
+            return;
+        }
+        // Not through a link: whoever may make one could lead the port anywhere.
+        let is_link = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_symlink());
+        if !is_link
+            && let Ok(stream) = UnixStream::connect(&path).await
+            && !hand_over(stream, &port, &allowed, &occupied, &connected).await
+        {
+            return;
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Gives a connection to the control plane; `false` when that is gone.
+async fn hand_over(
+    stream: UnixStream,
+    port: &str,
+    allowed: &Allowed,
+    occupied: &watch::Sender<bool>,
+    connected: &mpsc::Sender<Connected>,
+) -> bool {
+    match peer::credentials(&stream) {
+        Ok(peer) if allowed.admits(&peer) => {}
+        Ok(peer) => {
+            tracing::warn!(port, uid = peer.uid, pid = peer.pid, "connection refused: this user may not");
+            return true;
+        }
+        Err(error) => {
+            tracing::warn!(port, %error, "connection refused: the kernel does not say who it is");
+            return true;
+        }
+    }
+    if occupied.send_replace(true) {
+        tracing::warn!(port, "connection refused: another guest is connected");
+        return true;
+    }
+    match stream.into_std() {
+        Ok(stream) => connected.send(Connected { port: port.to_owned(), stream: stream.into() }).await.is_ok(),
+        Err(error) => {
+            tracing::warn!(port, %error, "connection lost");
+            occupied.send_replace(false);
+            true
+        }
+    }
+}
+
+/// Binds the socket with its mode and owner. A socket that nobody serves any more is replaced where nobody
+/// else could have put it.
+fn listen(path: &Path, config: &SocketConfig, allowed: &Allowed) -> Result<UnixListener, SocketError> {
+    let io_error = |error| SocketError::Io(path.to_owned(), error);
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !directory.exists() {
+        fs::create_dir_all(directory).map_err(io_error)?;
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).map_err(io_error)?;
+    }
+    match fs::symlink_metadata(path) {
+        Ok(meta) if !meta.file_type().is_socket() => return Err(SocketError::NotASocket(path.to_owned())),
+        Ok(_) => {
+            if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                return Err(SocketError::InUse(path.to_owned()));
+            }
+            // Sticky directories such as /tmp let others create files but not take ours away.
+            let mode = fs::metadata(directory).map_err(io_error)?.mode();
+            if mode & 0o022 != 0 && mode & 0o1000 == 0 {
+                return Err(SocketError::OpenDirectory(path.to_owned(), directory.to_owned()));
+            }
+            fs::remove_file(path).map_err(io_error)?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(io_error(error)),
+    }
+    let listener = UnixListener::bind(path).map_err(io_error)?;
+    let default_mode = if allowed.gid.is_some() { 0o660 } else { 0o600 };
+    fs::set_permissions(path, fs::Permissions::from_mode(config.socket_mode.unwrap_or(default_mode)))
+        .map_err(io_error)?;
+    if config.owner.is_some() || allowed.gid.is_some() {
+        std::os::unix::fs::chown(path, Some(allowed.uid), allowed.gid).map_err(io_error)?;
+    }
+    Ok(listener)
+}
+
+/// Returns the number of a user or a group: the third field of its line. A number stands for itself.
+fn lookup(kind: &'static str, file: &str, name: &str) -> Result<u32, SocketError> {
+    if let Ok(number) = name.parse() {
+        return Ok(number);
+    }
+    let text = fs::read_to_string(file).map_err(|error| SocketError::Io(file.into(), error))?;
+    text.lines()
+        .filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .find_map(|rest| rest.split(':').nth(1)?.parse().ok())
+        .ok_or_else(|| SocketError::Unknown { kind, name: name.to_owned() })
+}

@@ -1,0 +1,201 @@
+//! What the control plane knows: configuration, ports, forwarding databases; and how it becomes a plan.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use tokio::sync::{Mutex, mpsc};
+use weft_config::{Config, PortConfig};
+use weft_core::{Fdb, Guards, Isolation, PortId, PortSpec, Rate, StaticEntry, Switch, SwitchSpec, Timestamp};
+
+use super::sockets::SocketTask;
+use crate::{
+    clock,
+    config_file::ConfigFile,
+    device::Devices,
+    plane::{Egress, Plan, PlannedPort, Pool, PortCounters},
+};
+
+/// MTU of a port whose device has none of its own.
+pub(super) const DEFAULT_MTU: u32 = 1500;
+
+/// The control plane behind its lock.
+pub(crate) type Shared = Arc<Mutex<Control>>;
+
+/// All that the control plane knows.
+pub(crate) struct Control {
+    pub(super) config: Config,
+    pub(super) running: String,
+    pub(super) file: ConfigFile,
+    pub(super) switches: BTreeMap<String, RunningSwitch>,
+    pub(super) ports: BTreeMap<String, Port>,
+    pub(super) free_ids: BTreeSet<PortId>,
+    pub(super) pool: Pool,
+    pub(super) devices: Devices,
+    pub(super) started: Timestamp,
+    pub(super) generations: u64,
+    /// Where tasks that serve sockets report; the receiver is [`super::ports::tend`]'s.
+    pub(super) connected: mpsc::Sender<super::sockets::Connected>,
+}
+
+/// A switch that exists.
+pub(super) struct RunningSwitch {
+    pub(super) fdb: Arc<Fdb>,
+    pub(super) compiled: Arc<Switch>,
+}
+
+/// A port that is configured, in operation or not.
+pub(super) struct Port {
+    pub(super) id: PortId,
+    pub(super) config: PortConfig,
+    pub(super) counters: Arc<PortCounters>,
+    pub(super) link: Link,
+    /// Tells this opening of the port from others.
+    pub(super) generation: u64,
+    /// Serves the port's socket, where it has one.
+    pub(super) socket: Option<SocketTask>,
+}
+
+/// Whether frames can flow.
+pub(super) enum Link {
+    /// Switched off in the configuration.
+    Disabled,
+    /// Something is missing that may come by itself.
+    Waiting(String),
+    /// Cannot work until somebody changes something.
+    Failed(String),
+    /// Open.
+    Open(Open),
+}
+
+/// What an open port has.
+pub(super) struct Open {
+    pub(super) egress: Arc<Egress>,
+    /// The device, where there is one.
+    pub(super) device: Option<OpenDevice>,
+}
+
+/// The device behind an open port.
+pub(super) struct OpenDevice {
+    pub(super) index: u32,
+    pub(super) mtu: u32,
+    pub(super) up: bool,
+    pub(super) running: bool,
+}
+
+impl Control {
+    /// Starts with an empty switch "main" and no port. The configuration is applied afterwards.
+    pub(crate) fn new(
+        workers: Pool,
+        devices: Devices,
+        file: ConfigFile,
+        connected: mpsc::Sender<super::sockets::Connected>,
+    ) -> Self {
+        let free_ids = (0..PortId::LIMIT).filter_map(|index| PortId::new(u16::try_from(index).ok()?)).collect();
+        Self {
+            config: Config::default(),
+            running: String::new(),
+            file,
+            switches: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            free_ids,
+            pool: workers,
+            devices,
+            started: clock::now(),
+            generations: 0,
+            connected,
+        }
+    }
+
+    /// Compiles the configuration and the open ports into a plan and puts it in force.
+    pub(super) fn put_in_force(&mut self) {
+        for name in self.config.switches.keys() {
+            let spec = self.switch_spec(name);
+            let fdb = self.fdb_for(name, spec.mac_limit);
+            let compiled = Arc::new(Switch::new(&spec, fdb.clone()));
+            self.switches.insert(name.clone(), RunningSwitch { fdb, compiled });
+        }
+        self.switches.retain(|name, _| self.config.switches.contains_key(name));
+        let index: BTreeMap<&str, usize> =
+            self.switches.keys().enumerate().map(|(index, name)| (name.as_str(), index)).collect();
+        let ports = self.ports.values().filter(|port| port.config.enabled).map(|port| {
+            let egress = match &port.link {
+                Link::Open(open) => Some(open.egress.clone()),
+                _ => None,
+            };
+            let planned =
+                PlannedPort { switch: index[port.config.switch.as_str()], egress, counters: port.counters.clone() };
+            (port.id, planned)
+        });
+        let switches = self.switches.values().map(|switch| switch.compiled.clone()).collect();
+        self.pool.swap(Plan::new(switches, ports));
+    }
+
+    /// Returns the switch's forwarding database, or a new one where the limit has changed, with what was learned.
+    fn fdb_for(&self, name: &str, mac_limit: usize) -> Arc<Fdb> {
+        match self.switches.get(name) {
+            Some(switch) if switch.fdb.mac_limit() == mac_limit => switch.fdb.clone(),
+            Some(switch) => {
+                let fdb = Fdb::new(mac_limit, secret());
+                fdb.adopt(clock::now(), &switch.fdb);
+                Arc::new(fdb)
+            }
+            None => Arc::new(Fdb::new(mac_limit, secret())),
+        }
+    }
+
+    fn switch_spec(&self, name: &str) -> SwitchSpec {
+        let config = &self.config.switches[name];
+        let members = || self.ports.values().filter(|port| port.config.switch == name && port.config.enabled);
+        let statics = self.config.fdb.iter().filter(|entry| entry.switch == name).filter_map(|entry| {
+            let port = self.ports.get(&entry.port).filter(|port| port.config.enabled)?;
+            Some(StaticEntry { vlan: entry.vlan, mac: entry.mac, port: port.id })
+        });
+        SwitchSpec {
+            ageing: config.mac_ageing,
+            mac_limit: config.mac_limit,
+            ports: members().map(Port::spec).collect(),
+            statics: statics.collect(),
+        }
+    }
+
+    /// Returns the name of the port with this id.
+    pub(super) fn name_of(&self, id: PortId) -> Option<&str> {
+        self.ports.iter().find(|(_, port)| port.id == id).map(|(name, _)| name.as_str())
+    }
+}
+
+impl Port {
+    /// Returns the bytes behind the Ethernet header that a frame may have: the configured number, else the device's.
+    pub(super) fn mtu(&self) -> u32 {
+        let of_device = match &self.link {
+            Link::Open(Open { device: Some(device), .. }) => device.mtu,
+            _ => DEFAULT_MTU,
+        };
+        self.config.mtu.unwrap_or(of_device)
+    }
+
+    fn spec(&self) -> PortSpec {
+        PortSpec {
+            id: self.id,
+            vlan: self.config.vlan.clone(),
+            mtu: self.mtu(),
+            mac_limit: self.config.mac_limit,
+            guards: Guards { macs: self.config.macs.clone(), ips: self.config.ips.clone() },
+            isolation: if self.config.isolated { Isolation::Isolated } else { Isolation::Open },
+            flood_limit: self.config.flood_limit.map(|rate| Rate { per_second: rate.get() }),
+        }
+    }
+}
+
+/// Returns a secret for the hash of a forwarding database, so that nobody can aim at one of its buckets.
+fn secret() -> [u64; 2] {
+    let mut bytes = [0; 16];
+    if let Err(error) = getrandom::fill(&mut bytes) {
+        // Without a secret the table still works; only its resistance to aimed addresses suffers.
+        tracing::warn!(%error, "no randomness for the forwarding database");
+    }
+    let (low, high) = bytes.split_at(8);
+    [low, high].map(|half| half.iter().fold(0, |value, &byte| value << 8 | u64::from(byte)))
+}

@@ -1,0 +1,9 @@
+//! The data plane: worker threads that move frames by an immutable plan. The control plane swaps the plan
+//! and hands queues over; the workers report queues that ended.
+
+mod plan;
+mod pool;
+mod worker;
+
+pub(crate) use plan::{Egress, Plan, PlannedPort, PortCounters};
+pub(crate) use pool::{Pool, QueueEnded};

@@ -1,0 +1,128 @@
+//! The workers as the control plane sees them.
+
+use std::{
+    io,
+    os::fd::OwnedFd,
+    sync::{
+        Arc,
+        mpsc::{Sender, channel},
+    },
+    thread::{Builder, JoinHandle},
+};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc::UnboundedSender, oneshot};
+use weft_core::PortId;
+use weft_ports::{Fault, Opened};
+
+use super::{
+    Egress, Plan,
+    worker::{Attachment, Command, Source, Worker, wake_descriptor},
+};
+
+/// A queue that will bring no more frames.
+#[derive(Debug)]
+pub(crate) struct QueueEnded {
+    /// Its port.
+    pub(crate) port: PortId,
+    /// The opening of the port that it belonged to.
+    pub(crate) generation: u64,
+    /// Why.
+    pub(crate) fault: Fault,
+}
+
+/// The worker threads and the plan that they share.
+pub(crate) struct Pool {
+    plan: Arc<ArcSwap<Plan>>,
+    workers: Vec<Handle>,
+}
+
+struct Handle {
+    commands: Sender<Command>,
+    wake: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Pool {
+    /// Starts the workers, with no port yet.
+    pub(crate) fn start(workers: usize, ended: &UnboundedSender<QueueEnded>) -> io::Result<Self> {
+        let plan = Arc::new(ArcSwap::from_pointee(Plan::default()));
+        let mut handles = Vec::with_capacity(workers);
+        for id in 0..workers {
+            let (commands, receiver) = channel();
+            let wake = Arc::new(wake_descriptor()?);
+            let worker = Worker::new(id, plan.clone(), receiver, wake.clone(), ended.clone())?;
+            let thread = Builder::new().name(format!("weft-worker-{id}")).spawn(move || worker.run())?;
+            handles.push(Handle { commands, wake, thread: Some(thread) });
+        }
+        Ok(Self { plan, workers: handles })
+    }
+
+    /// Returns how many workers there are.
+    pub(crate) fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Puts a plan in force. The one before may be in use until [`Pool::pass`].
+    pub(crate) fn swap(&self, plan: Plan) {
+        self.plan.store(Arc::new(plan));
+    }
+
+    /// Hands the receiving queues of a port to the workers, dealt out in turn beginning with the port's own
+    /// number, and has its sending queues watched for room. Returns the sending side for the next plan.
+    pub(crate) fn attach(&self, port: PortId, generation: u64, opened: Opened) -> Arc<Egress> {
+        let egress = Arc::new(Egress::new(opened.tx));
+        let ingress = opened.rx.into_iter().map(Source::Ingress);
+        let backlog = (0..egress.queues())
+            .filter(|&queue| egress.lock_queue(queue).backlog().is_some())
+            .map(|queue| Source::Backlog { egress: egress.clone(), queue });
+        for (position, source) in ingress.chain(backlog).enumerate() {
+            let worker = (port.index() + position) % self.workers.len();
+            self.workers[worker].tell(Command::Attach(Attachment { port, generation, source }));
+        }
+        egress
+    }
+
+    /// Takes a port's queues from the workers.
+    pub(crate) fn detach(&self, port: PortId) {
+        for worker in &self.workers {
+            worker.tell(Command::Detach(port));
+        }
+    }
+
+    /// Waits until every worker has begun a turn on the newest plan and carried out what it was told.
+    pub(crate) async fn pass(&self) {
+        let mut answers = Vec::with_capacity(self.workers.len());
+        for worker in &self.workers {
+            let (answer, passed) = oneshot::channel();
+            worker.tell(Command::Pass(answer));
+            answers.push(passed);
+        }
+        for passed in answers {
+            // An error means that the worker has ended: it holds no plan any more.
+            let _ = passed.await;
+        }
+    }
+}
+
+impl Handle {
+    fn tell(&self, command: Command) {
+        // A worker that has ended needs no command.
+        if self.commands.send(command).is_ok() {
+            let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        for worker in &self.workers {
+            worker.tell(Command::Stop);
+        }
+        for worker in &mut self.workers {
+            if let Some(thread) = worker.thread.take() {
+                let _ = thread.join();
+            }
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! A worker: takes a burst from a queue, decides, delivers, goes on; sleeps when nothing comes.
+
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    sync::{Arc, mpsc::Receiver},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use tokio::sync::{mpsc::UnboundedSender, oneshot};
+use weft_core::{DropReason, PortId, Timestamp};
+use weft_ports::{BURST, Burst, Fault, Job, Receive, Scratch, Tally};
+
+use super::{Egress, Plan, QueueEnded};
+use crate::clock;
+
+/// How long a worker goes on asking for frames before it sleeps. A reply to what it just delivered usually
+/// comes within this time, and waking up costs more than asking again.
+const SPIN: Duration = Duration::from_micros(20);
+const EVENTS: usize = 64;
+/// The wake-up descriptor's token; queue tokens count from 0.
+const WAKE: u64 = u64::MAX;
+
+/// What the control plane tells a worker.
+pub(super) enum Command {
+    /// Serve a queue.
+    Attach(Attachment),
+    /// Drop the queues of a port.
+    Detach(PortId),
+    /// Answer once the newest plan is in use.
+    Pass(oneshot::Sender<()>),
+    /// End.
+    Stop,
+}
+
+/// A queue for a worker.
+pub(super) struct Attachment {
+    pub(super) port: PortId,
+    /// Tells this opening of the port from earlier and later ones.
+    pub(super) generation: u64,
+    pub(super) source: Source,
+}
+
+/// What a descriptor that became ready stands for.
+pub(super) enum Source {
+    /// Frames wait.
+    Ingress(Box<dyn Receive>),
+    /// A sending queue has room for what it left over.
+    Backlog { egress: Arc<Egress>, queue: usize },
+}
+
+pub(super) struct Worker {
+    id: usize,
+    plan: Arc<ArcSwap<Plan>>,
+    commands: Receiver<Command>,
+    wake: Arc<OwnedFd>,
+    epoll: OwnedFd,
+    sources: HashMap<u64, Attachment>,
+    next_token: u64,
+    ended: UnboundedSender<QueueEnded>,
+    outbox: Outbox,
+    scratch: Scratch,
+}
+
+/// Makes the descriptor that wakes a worker.
+pub(super) fn wake_descriptor() -> io::Result<OwnedFd> {
+    Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
+}
+
+impl Worker {
+    pub(super) fn new(
+        id: usize,
+        plan: Arc<ArcSwap<Plan>>,
+        commands: Receiver<Command>,
+        wake: Arc<OwnedFd>,
+        ended: UnboundedSender<QueueEnded>,
+    ) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, &*wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
+        Ok(Self {
+            id,
+            plan,
+            commands,
+            wake,
+            epoll,
+            sources: HashMap::new(),
+            next_token: 0,
+            ended,
+            outbox: Outbox::new(),
+            scratch: Scratch::new(),
+        })
+    }
+
+    pub(super) fn run(mut self) {
+        let plans = self.plan.clone();
+        let mut events = Vec::with_capacity(EVENTS);
+        let mut busy_until = Timestamp::default();
+        let mut frames_came = false;
+        loop {
+            let before = clock::now();
+            if frames_came {
+                busy_until = before.after(SPIN);
+            }
+            let spinning = before < busy_until;
+            if let Err(error) = self.wait(&mut events, spinning) {
+                tracing::error!(worker = self.id, %error, "cannot wait for frames");
+                return;
+            }
+            // Commands come first and no plan is held meanwhile: who is told that this worker has passed
+            // knows that it uses no older plan.
+            if events.contains(&WAKE) && !self.obey() {
+                return;
+            }
+            let now = if spinning { before } else { clock::now() };
+            let plan = plans.load();
+            frames_came = false;
+            for token in events.drain(..).filter(|&token| token != WAKE) {
+                frames_came |= self.serve(token, &plan, now);
+            }
+        }
+    }
+
+    fn wait(&self, events: &mut Vec<u64>, spinning: bool) -> io::Result<()> {
+        let mut buffer = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; EVENTS];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let ready = match epoll::wait(&self.epoll, &mut buffer[..], spinning.then_some(&at_once)) {
+            Ok(ready) => ready,
+            Err(rustix::io::Errno::INTR) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        events.extend(buffer[..ready].iter().map(|event| event.data.u64()));
+        Ok(())
+    }
+
+    /// Carries out what the control plane said; `false` to end.
+    fn obey(&mut self) -> bool {
+        // Only resets the descriptor; the queue of commands says what there is to do.
+        let _ = rustix::io::read(&*self.wake, &mut [0; 8]);
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Attach(attachment) => self.attach(attachment),
+                Command::Detach(port) => self.sources.retain(|_, source| source.port != port),
+                Command::Pass(answer) => {
+                    let _ = answer.send(());
+                }
+                Command::Stop => return false,
+            }
+        }
+        true
+    }
+
+    fn attach(&mut self, attachment: Attachment) {
+        let token = self.next_token;
+        self.next_token += 1;
+        let data = epoll::EventData::new_u64(token);
+        let added = match &attachment.source {
+            Source::Ingress(queue) => epoll::add(&self.epoll, queue.fd(), data, epoll::EventFlags::IN),
+            Source::Backlog { egress, queue } => match egress.lock_queue(*queue).backlog() {
+                Some(fd) => {
+                    epoll::add(&self.epoll, fd.as_fd(), data, epoll::EventFlags::OUT | epoll::EventFlags::ET)
+                }
+                None => return,
+            },
+        };
+        match added {
+            Ok(()) => {
+                self.sources.insert(token, attachment);
+            }
+            Err(error) => self.report(&attachment, Fault::Io(error.into())),
+        }
+    }
+
+    /// Serves what became ready; tells whether frames came.
+    fn serve(&mut self, token: u64, plan: &Plan, now: Timestamp) -> bool {
+        let Some(attachment) = self.sources.get_mut(&token) else { return false };
+        let queue = match &mut attachment.source {
+            Source::Ingress(queue) => queue,
+            Source::Backlog { egress, queue } => {
+                egress.lock_queue(*queue).flush();
+                return false;
+            }
+        };
+        match queue.receive(&mut self.scratch) {
+            Ok(burst) => {
+                let came = !burst.is_empty();
+                deliver(self.id, plan, now, attachment.port, &burst, &mut self.outbox);
+                came
+            }
+            Err(fault) => {
+                if let Some(attachment) = self.sources.remove(&token) {
+                    self.report(&attachment, fault);
+                }
+                false
+            }
+        }
+    }
+
+    fn report(&self, attachment: &Attachment, fault: Fault) {
+        // The control plane may be gone already when the daemon ends.
+        let _ = self.ended.send(QueueEnded { port: attachment.port, generation: attachment.generation, fault });
+    }
+}
+
+/// Decides on every frame of a burst, then sends to each port that gets some, once.
+fn deliver(worker: usize, plan: &Plan, now: Timestamp, ingress: PortId, burst: &Burst<'_>, outbox: &mut Outbox) {
+    let Some((port, switch)) = plan.port(ingress) else { return };
+    let rx = &port.counters.of_worker(worker).rx;
+    for &(reason, frames) in burst.refused() {
+        rx.add(frames, 0);
+        rx.drop(reason, frames);
+    }
+    let mut bytes = 0;
+    for (position, frame) in burst.frames().iter().enumerate() {
+        bytes += frame.head.wire_len() as u64;
+        match switch.forward(now, ingress, &frame.head) {
+            Ok(egress) => {
+                for (to, tags) in egress.copies() {
+                    match tags {
+                        Ok(tags) => outbox.put(to, Job { frame: position as u16, tags }),
+                        Err(reason) => count_tx_drop(worker, plan, to, reason, 1),
+                    }
+                }
+            }
+            Err(reason) => rx.drop(reason, 1),
+        }
+    }
+    rx.add(burst.frames().len() as u64, bytes);
+    outbox.send(worker, plan, burst);
+}
+
+fn count_tx_drop(worker: usize, plan: &Plan, port: PortId, reason: DropReason, frames: u64) {
+    if let Some((port, _)) = plan.port(port) {
+        port.counters.of_worker(worker).tx.drop(reason, frames);
+    }
+}
+
+/// The jobs of one burst, gathered by egress port.
+struct Outbox {
+    jobs: Vec<Vec<Job>>,
+    touched: Vec<PortId>,
+    tally: Tally,
+}
+
+impl Outbox {
+    fn new() -> Self {
+        Self { jobs: Vec::new(), touched: Vec::new(), tally: Tally::default() }
+    }
+
+    fn put(&mut self, port: PortId, job: Job) {
+        if self.jobs.len() <= port.index() {
+            self.jobs.resize_with(port.index() + 1, || Vec::with_capacity(BURST));
+        }
+        let jobs = &mut self.jobs[port.index()];
+        if jobs.is_empty() {
+            self.touched.push(port);
+        }
+        jobs.push(job);
+    }
+
+    fn send(&mut self, worker: usize, plan: &Plan, burst: &Burst<'_>) {
+        for port in self.touched.drain(..) {
+            let jobs = &mut self.jobs[port.index()];
+            if let Some((planned, _)) = plan.port(port) {
+                let tx = &planned.counters.of_worker(worker).tx;
+                match &planned.egress {
+                    Some(egress) => {
+                        egress.lock(worker).send(burst, jobs, &mut self.tally);
+                        tx.add(self.tally.frames, self.tally.bytes);
+                        for (reason, frames) in self.tally.drops.drain(..) {
+                            tx.drop(reason, frames);
+                        }
+                        (self.tally.frames, self.tally.bytes) = (0, 0);
+                    }
+                    None => tx.drop(DropReason::PortDown, jobs.len() as u64),
+                }
+            }
+            jobs.clear();
+        }
+    }
+}
