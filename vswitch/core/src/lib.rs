@@ -3,10 +3,16 @@
 
 mod counters;
 mod drop;
+mod fdb;
+mod guard;
 mod port;
 mod spec;
+mod switch;
+mod sync;
 
 pub use counters::{Counters, DirectionCounters};
 pub use drop::{DropReason, ParseDropReasonError};
+pub use fdb::{Entry, Fdb, Limits, Scope};
 pub use port::{PortId, Timestamp};
 pub use spec::{Guards, Isolation, PortSpec, Rate, StaticEntry, SwitchSpec};
+pub use switch::{Egress, Step, Switch, Trace};

@@ -10,9 +10,17 @@ impl PortId {
     /// Ports that one daemon can have.
     pub const LIMIT: usize = 4096;
 
+    /// The lowest id.
+    pub const FIRST: Self = Self(0);
+
     /// Makes the id of an index below [`PortId::LIMIT`].
     pub const fn new(index: u16) -> Option<Self> {
         if (index as usize) < Self::LIMIT { Some(Self(index)) } else { None }
+    }
+
+    /// Makes the id that twelve bits of an entry stand for.
+    pub(crate) const fn from_bits(bits: u16) -> Self {
+        Self(bits % Self::LIMIT as u16)
     }
 
     /// Returns the index into tables of ports.

@@ -1,0 +1,136 @@
+//! Where a frame leaves, and with which tags. IEEE 802.1Q-2022 clause 8.6.2 and 6.9.2.
+
+use weft_vlan::{
+    ETHERNET_HEADER, Head, Native, PortVlan, Priority, TAG_LEN, Tags, Tci, Tpid, VlanId, VlanSet,
+    WireTag,
+};
+
+use super::{
+    ingress::Classified,
+    table::{Members, PortTable, Tables},
+};
+use crate::{DropReason, Isolation, PortId};
+
+/// The outcome of a decision. Names the ports; copies nothing.
+#[derive(Clone, Copy)]
+pub struct Egress<'a> {
+    tables: &'a Tables,
+    head: &'a Head,
+    frame: Classified,
+    to: To<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum To<'a> {
+    Port(PortId),
+    Members { ports: &'a [PortId], except: PortId, skip_isolated: bool },
+}
+
+impl<'a> Egress<'a> {
+    pub(super) fn to_port(
+        tables: &'a Tables,
+        head: &'a Head,
+        frame: Classified,
+        port: PortId,
+    ) -> Self {
+        Self { tables, head, frame, to: To::Port(port) }
+    }
+
+    pub(super) fn to_members(
+        tables: &'a Tables,
+        head: &'a Head,
+        frame: Classified,
+        members: &'a Members,
+        ingress: PortId,
+    ) -> Self {
+        let skip_isolated =
+            tables.port(ingress).is_some_and(|port| port.isolation == Isolation::Isolated);
+        Self {
+            tables,
+            head,
+            frame,
+            to: To::Members { ports: &members.ports, except: ingress, skip_isolated },
+        }
+    }
+
+    /// Returns the VLAN that the frame belongs to.
+    pub fn vlan(&self) -> VlanId {
+        self.frame.vlan
+    }
+
+    /// Returns the priority that the frame has.
+    pub fn priority(&self) -> Priority {
+        self.frame.priority
+    }
+
+    /// Tells whether the frame goes to every other member of its VLAN.
+    pub fn is_flood(&self) -> bool {
+        matches!(self.to, To::Members { .. })
+    }
+
+    /// Returns every port that shall get the frame, with the tags to put on it or the reason why it does not leave there.
+    pub fn copies(&self) -> impl Iterator<Item = (PortId, Result<Tags, DropReason>)> + '_ {
+        let (ports, except, skip_isolated) = match &self.to {
+            To::Port(port) => (std::slice::from_ref(port), None, false),
+            To::Members { ports, except, skip_isolated } => (*ports, Some(*except), *skip_isolated),
+        };
+        ports.iter().filter(move |&&port| Some(port) != except).filter_map(move |&port| {
+            let table = self.tables.port(port)?;
+            if skip_isolated && table.isolation == Isolation::Isolated {
+                return None;
+            }
+            Some((port, self.emit(table)))
+        })
+    }
+
+    fn emit(&self, port: &PortTable) -> Result<Tags, DropReason> {
+        let payload = self.frame.payload_tag;
+        let vlan = match &port.vlan {
+            PortVlan::Access(_) => None,
+            PortVlan::Dot1qTunnel { customer: None, .. } => None,
+            PortVlan::Dot1qTunnel { customer: Some(customer), .. } => {
+                if !is_customer(customer, payload.or_else(|| self.head.second_tag())) {
+                    return Err(DropReason::CustomerVlanNotMember);
+                }
+                None
+            }
+            PortVlan::Trunk { native: Some(Native::Untagged(native)), tpid, .. }
+                if *native == self.frame.vlan =>
+            {
+                if payload.map_or_else(|| self.head.is_followed_by(*tpid), |tag| tag.tpid == *tpid)
+                {
+                    return Err(DropReason::AmbiguousTag);
+                }
+                None
+            }
+            PortVlan::Trunk { tpid, .. } => {
+                Some(WireTag::new(*tpid, Tci::new(self.frame.vlan, self.frame.priority)))
+            }
+        };
+        let tags = Tags { vlan, payload };
+        if tagless_len(self.head, tags.wire_len() / TAG_LEN) > port.mtu as usize + ETHERNET_HEADER {
+            return Err(DropReason::Oversize);
+        }
+        Ok(tags)
+    }
+}
+
+/// Tells whether a customer's own tag, the outermost, names one of the VLANs that the port carries.
+pub(super) fn is_customer(customer: &VlanSet, own: Option<WireTag>) -> bool {
+    own.filter(|tag| tag.tpid == Tpid::Dot1Q)
+        .and_then(|tag| VlanId::new(tag.tci.vid()))
+        .is_some_and(|vlan| customer.contains(vlan))
+}
+
+/// Returns the bytes of a frame that the MTU judges: without its tags, of which two at most are forgiven; of a
+/// super-frame, those of its largest segment. `beside` tags are not in the head's length.
+pub(super) fn tagless_len(head: &Head, beside: usize) -> usize {
+    let len = match head.offload() {
+        Ok(weft_vlan::Offload { gso: Some(gso), .. }) => {
+            head.untagged_len().min(usize::from(gso.header_len) + usize::from(gso.size))
+        }
+        _ => head.untagged_len(),
+    };
+    let forgiven = if beside < 2 && head.second_tag().is_some() { TAG_LEN } else { 0 };
+    len - forgiven.min(len)
+}

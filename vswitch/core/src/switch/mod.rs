@@ -1,0 +1,186 @@
+//! One switch: classify, learn, look up, name the egress. IEEE 802.1Q-2022 clauses 6.9 and 8.6.
+//! Immutable but for the forwarding database and the flood limiters; a change of configuration is a new one.
+
+mod effects;
+mod egress;
+mod ingress;
+mod table;
+
+use std::{sync::Arc, time::Duration};
+
+use weft_vlan::{Head, MacAddr, VlanId};
+
+use self::{
+    effects::{Effects, Live, Told},
+    table::{Members, PortTable, Tables},
+};
+pub use self::{
+    effects::{Step, Trace},
+    egress::Egress,
+};
+use crate::{DropReason, Fdb, Isolation, PortId, SwitchSpec, Timestamp, fdb::Limits};
+
+/// A set of ports with one forwarding database.
+pub struct Switch {
+    tables: Tables,
+    ageing: Duration,
+    fdb: Arc<Fdb>,
+}
+
+/// Where a destination is.
+enum Found {
+    At(PortId),
+    Unknown,
+}
+
+impl Switch {
+    /// Compiles a specification. The forwarding database outlives it.
+    pub fn new(spec: &SwitchSpec, fdb: Arc<Fdb>) -> Self {
+        Self { tables: Tables::new(spec), ageing: spec.ageing, fdb }
+    }
+
+    /// Decides where a frame goes, and learns its source.
+    ///
+    /// # Errors
+    /// The reason why it goes nowhere.
+    pub fn forward<'a>(
+        &'a self,
+        now: Timestamp,
+        ingress: PortId,
+        head: &'a Head,
+    ) -> Result<Egress<'a>, DropReason> {
+        self.decide(now, ingress, head, &mut Live)
+    }
+
+    /// Says what would happen to a frame, step by step; nothing is learned, counted or used up.
+    pub fn trace(&self, now: Timestamp, ingress: PortId, head: &Head) -> Trace {
+        let mut told = Told::default();
+        let outcome = self.decide(now, ingress, head, &mut told);
+        told.into_trace(outcome)
+    }
+
+    fn decide<'a, E: Effects>(
+        &'a self,
+        now: Timestamp,
+        ingress: PortId,
+        head: &'a Head,
+        effects: &mut E,
+    ) -> Result<Egress<'a>, DropReason> {
+        let port = self.tables.port(ingress).ok_or(DropReason::PortDown)?;
+        let frame = ingress::admit(now, port, head, effects)?;
+        ingress::check_size(port, head, effects)?;
+        self.learn(now, ingress, port, head.source(), frame.vlan, effects)?;
+        let to = self.find(now, ingress, port, head.destination(), frame.vlan, effects)?;
+        let members = match to {
+            Found::At(to) => return Ok(Egress::to_port(&self.tables, head, frame, to)),
+            Found::Unknown => self.tables.members(frame.vlan),
+        };
+        if !head.destination().is_group() {
+            port.charge_flood(now, effects)?;
+        }
+        self.check_members(port, members, effects)?;
+        Ok(Egress::to_members(&self.tables, head, frame, members, ingress))
+    }
+
+    fn learn<E: Effects>(
+        &self,
+        now: Timestamp,
+        ingress: PortId,
+        port: &PortTable,
+        source: MacAddr,
+        vlan: VlanId,
+        effects: &mut E,
+    ) -> Result<(), DropReason> {
+        match self.tables.static_port(vlan, source) {
+            Some(at) if at == ingress => {
+                effects.step("learn", || format!("{source} is static on this port"))
+            }
+            Some(_) => {
+                effects
+                    .step("learn", || format!("{source} is static on another port of VLAN {vlan}"));
+                return Err(DropReason::StaticElsewhere);
+            }
+            None => {
+                effects.step("learn", || format!("{source} in VLAN {vlan} is here"));
+                if E::LIVE {
+                    let limits = Limits { ageing: self.ageing, of_port: port.mac_limit };
+                    self.fdb.learn(now, limits, vlan, source, ingress);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn find<E: Effects>(
+        &self,
+        now: Timestamp,
+        ingress: PortId,
+        port: &PortTable,
+        destination: MacAddr,
+        vlan: VlanId,
+        effects: &mut E,
+    ) -> Result<Found, DropReason> {
+        if destination.is_group() {
+            effects.step("lookup", || {
+                format!("{destination} is a group: every other member of VLAN {vlan}")
+            });
+            return Ok(Found::Unknown);
+        }
+        let known = self
+            .tables
+            .static_port(vlan, destination)
+            .or_else(|| self.fdb.lookup(now, self.ageing, vlan, destination))
+            // What was learned before the port left the VLAN counts for nothing.
+            .and_then(|at| {
+                Some((at, self.tables.port(at).filter(|table| table.vlan.is_member(vlan))?))
+            });
+        let Some((at, table)) = known else {
+            effects.step("lookup", || {
+                format!("{destination} is unknown in VLAN {vlan}: every other member gets it")
+            });
+            return Ok(Found::Unknown);
+        };
+        if at == ingress {
+            effects.step("lookup", || {
+                format!("{destination} is on the port where the frame came from")
+            });
+            return Err(DropReason::SamePort);
+        }
+        if port.isolation == Isolation::Isolated && table.isolation == Isolation::Isolated {
+            effects.step("lookup", || {
+                format!("{destination} is on an isolated port, and this one is isolated too")
+            });
+            return Err(DropReason::Isolated);
+        }
+        effects.step("lookup", || format!("{destination} is known in VLAN {vlan}, on one port"));
+        Ok(Found::At(at))
+    }
+
+    fn check_members<E: Effects>(
+        &self,
+        port: &PortTable,
+        members: &Members,
+        effects: &mut E,
+    ) -> Result<(), DropReason> {
+        if members.ports.len() <= 1 {
+            effects.step("flood", || "no other port is in this VLAN".to_owned());
+            return Err(DropReason::NoMember);
+        }
+        if port.isolation == Isolation::Isolated && members.open == 0 {
+            effects.step("flood", || {
+                "every other port in this VLAN is isolated, as this one is".to_owned()
+            });
+            return Err(DropReason::Isolated);
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Switch {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Switch")
+            .field("ageing", &self.ageing)
+            .field("fdb", &self.fdb)
+            .finish_non_exhaustive()
+    }
+}
