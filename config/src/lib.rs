@@ -2,8 +2,18 @@
 //! types of the control API. Text and values only: reads no file and knows no socket.
 
 pub mod api;
+mod diff;
+mod error;
+pub mod limits;
 mod model;
+mod names;
+mod parse;
+mod words;
 
+pub use diff::diff;
+pub use error::{ConfigErrors, Mistake, Place};
 pub use model::{
-    Config, DaemonConfig, FdbConfig, NetdevIo, PortConfig, PortType, SocketConfig, SocketMode, SwitchConfig,
+    Config, DaemonConfig, FdbConfig, NetdevIo, PortConfig, PortType, SocketConfig, SocketMode,
+    SwitchConfig,
 };
+pub use words::{vlan_json, vlan_words};

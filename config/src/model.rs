@@ -15,8 +15,21 @@ pub struct Config {
     pub vlans: BTreeMap<String, VlanId>,
     /// `[port.NAME]`.
     pub ports: BTreeMap<String, PortConfig>,
-    /// `[[fdb]]`.
+    /// `[[fdb]]`, ordered by switch, VLAN and address.
     pub fdb: Vec<FdbConfig>,
+}
+
+/// What an empty file says: the switch "main", and nothing on it.
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            daemon: DaemonConfig::default(),
+            switches: BTreeMap::from([("main".to_owned(), SwitchConfig::default())]),
+            vlans: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            fdb: Vec::new(),
+        }
+    }
 }
 
 /// What concerns the daemon as a whole.
@@ -26,6 +39,12 @@ pub struct DaemonConfig {
     pub workers: NonZeroUsize,
 }
 
+impl Default for DaemonConfig {
+    fn default() -> Self {
+        Self { workers: NonZeroUsize::MIN }
+    }
+}
+
 /// One switch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SwitchConfig {
@@ -33,6 +52,12 @@ pub struct SwitchConfig {
     pub mac_ageing: Duration,
     /// Addresses that the switch remembers at most.
     pub mac_limit: usize,
+}
+
+impl Default for SwitchConfig {
+    fn default() -> Self {
+        Self { mac_ageing: Duration::from_secs(300), mac_limit: 65_536 }
+    }
 }
 
 /// One port.
@@ -50,9 +75,9 @@ pub struct PortConfig {
     pub mtu: Option<u32>,
     /// Addresses that may be learned from it.
     pub mac_limit: Option<usize>,
-    /// The only MAC sources allowed; empty for all.
+    /// The only MAC sources allowed, ascending; empty for all.
     pub macs: Vec<MacAddr>,
-    /// The only IP, ARP and ND sources allowed; empty for all.
+    /// The only IP, ARP and ND sources allowed, ascending; empty for all.
     pub ips: Vec<IpAddr>,
     /// Whether it talks to other isolated ports.
     pub isolated: bool,

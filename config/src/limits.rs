@@ -1,0 +1,37 @@
+//! Upper and lower bounds of everything that a configuration can ask for.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+/// Bytes of a configuration file.
+pub const TEXT_MAX: usize = 4 << 20;
+/// Ports of one daemon; the forwarding core numbers no more.
+pub const PORTS_MAX: usize = 4096;
+/// Switches of one daemon.
+pub const SWITCHES_MAX: usize = 256;
+/// Static forwarding entries of one daemon.
+pub const FDB_MAX: usize = 65_536;
+/// Characters of the name of a port, switch or VLAN.
+pub const NAME_MAX: usize = 32;
+/// Bytes of a device's name: IFNAMSIZ without its terminator.
+pub const DEVICE_MAX: usize = 15;
+/// Bytes of a socket's path: `sun_path` without its terminator.
+pub const SOCKET_MAX: usize = 107;
+/// Characters of a user's or group's name.
+pub const ACCOUNT_MAX: usize = 32;
+/// Elements of a list of VLANs.
+pub const VLAN_LIST_MAX: usize = 4094;
+/// Addresses in `macs` or `ips` of one port.
+pub const ADDRESSES_MAX: usize = 1024;
+/// Threads that move frames.
+pub const WORKERS: RangeInclusive<i64> = 1..=64;
+/// Queues of a device.
+pub const QUEUES: RangeInclusive<i64> = 1..=16;
+/// Bytes behind the Ethernet header: the least that IPv4 allows, and the most that its length field can say.
+pub const MTU: RangeInclusive<i64> = 68..=65_535;
+/// Addresses that a switch, or a port, remembers.
+pub const MAC_LIMIT: RangeInclusive<i64> = 1..=1_048_576;
+/// How long an address lives; the upper end is that of IEEE 802.1Q-2022 table 8-6.
+pub const MAC_AGEING: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(1_000_000);
+/// Flooded frames a second.
+pub const FLOOD_LIMIT: RangeInclusive<u32> = 1..=100_000_000;

@@ -1,0 +1,182 @@
+//! The configuration file: text in, a [`Config`] that is right by its type out, or every mistake with its place.
+//! Opens no file and knows no device.
+
+mod fdb;
+mod port;
+mod report;
+mod sections;
+mod syntax;
+mod table;
+mod vlan;
+
+use toml::de::{DeTable, DeValue};
+
+use self::{
+    report::Report,
+    sections::Declared,
+    table::{Field, Table, listed},
+};
+use crate::{
+    error::ConfigErrors,
+    limits::TEXT_MAX,
+    model::Config,
+    names::{Kind, nearest, quoted},
+};
+
+/// The sections of the file.
+const SECTIONS: &[&str] = &["daemon", "switch", "vlan", "port", "fdb"];
+/// Sections of the file format that this version lacks.
+const LACKING: &[&str] = &["uplink", "segment", "vpn", "wireguard"];
+
+impl Config {
+    /// Reads the text of a configuration file.
+    ///
+    /// # Errors
+    /// Names every mistake, with its line and column and what to write instead.
+    pub fn parse(text: &str) -> Result<Self, ConfigErrors> {
+        let mut report = Report::default();
+        if text.len() > TEXT_MAX {
+            report
+                .add(
+                    0..0,
+                    format!("the configuration has {} bytes; {TEXT_MAX} are allowed", text.len()),
+                )
+                .note("too long");
+            return Err(report.into_errors(""));
+        }
+        let tree = match DeTable::parse(text) {
+            Ok(tree) => tree,
+            Err(error) => {
+                syntax::explain(text, &error, &mut report);
+                return Err(report.into_errors(text));
+            }
+        };
+        let config = read(tree.get_ref(), &mut report);
+        if report.is_empty() { Ok(config) } else { Err(report.into_errors(text)) }
+    }
+}
+
+/// Reads the sections; what has a mistake is left out, and the mistake is in the report.
+fn read<'a>(tree: &'a DeTable<'a>, report: &mut Report) -> Config {
+    let root = Table::new("configuration".to_owned(), 0..0, tree);
+    refuse_unknown_sections(&root, report);
+    let mut config = Config::default();
+    if let Some(table) = root.get("daemon").and_then(|section| section_table(&section, report)) {
+        config.daemon = sections::daemon(&table, report);
+    }
+    let switches = named(&root, Kind::Switch, report);
+    let vlans = named(&root, Kind::Vlan, report);
+    let ports = named(&root, Kind::Port, report);
+    sections::switches(&switches, &mut config, report);
+    let declared = Declared::new(&switches, &vlans, &ports, report);
+    config.vlans.extend(declared.vlans());
+    let placed = port::ports(&ports, &declared, &mut config, report);
+    if let Some(field) = root.get("fdb") {
+        fdb::entries(&field, &declared, &placed, &mut config, report);
+    }
+    config
+}
+
+fn refuse_unknown_sections(root: &Table<'_>, report: &mut Report) {
+    for field in root.fields().filter(|field| !SECTIONS.contains(&field.key)) {
+        if LACKING.contains(&field.key) {
+            report
+                .add(
+                    field.key_span.clone(),
+                    format!("this version of weft has no `[{}]`", field.key),
+                )
+                .note("not in this version")
+                .help("take the section out");
+            continue;
+        }
+        let near =
+            if report.is_full() { None } else { nearest(field.key, SECTIONS.iter().copied()) };
+        let help = match near {
+            Some(near) => format!("did you mean `[{near}]`?"),
+            None if sections::DAEMON_KEYS.contains(&field.key) => {
+                format!("`{}` belongs under `[daemon]`", field.key)
+            }
+            None => format!("the sections are {}", listed(SECTIONS)),
+        };
+        report
+            .add(field.key_span.clone(), format!("unknown section {}", quoted(field.key)))
+            .note("unknown section")
+            .help(help);
+    }
+}
+
+/// Returns a section that is one table.
+fn section_table<'a>(field: &Field<'a, '_>, report: &mut Report) -> Option<Table<'a>> {
+    let DeValue::Table(table) = field.value.get_ref() else {
+        let message = format!("`{}` is a table: write `[{}]`", field.key, field.key);
+        report.add(field.span(), message).note("not a table");
+        return None;
+    };
+    Some(Table::new(field.key.to_owned(), field.key_span.clone(), table))
+}
+
+/// A table with a name: `[port.web1]`.
+struct Named<'a> {
+    name: &'a str,
+    table: Table<'a>,
+}
+
+/// Returns the tables of a section in the order of the text; wrong names are mistakes.
+fn named<'a>(root: &Table<'a>, kind: Kind, report: &mut Report) -> Vec<Named<'a>> {
+    let section = kind.section();
+    let Some(field) = root.get(section) else { return Vec::new() };
+    let wanted = format!("`[{section}.NAME]`");
+    let DeValue::Table(tables) = field.value.get_ref() else {
+        let message = format!("`{section}` holds tables with names: write {wanted}");
+        report.add(field.key_span.clone(), message).note("not a table with tables");
+        return Vec::new();
+    };
+    let mut named = Vec::new();
+    for (key, value) in tables {
+        let name: &'a str = key.get_ref();
+        let place = format!("{} {}", section, shown(name));
+        if let Err(wrong) = crate::names::check(kind, name) {
+            report
+                .add(key.span(), format!("the {} name {} {wrong}", kind.word(), quoted(name)))
+                .note("not a name")
+                .help(format!("for example `[{section}.{}]`", suggested(kind, name)));
+        }
+        match value.get_ref() {
+            DeValue::Table(table) => {
+                named.push(Named { name, table: Table::new(place, key.span(), table) })
+            }
+            other => {
+                let message = format!("{place} is a table, not {}", table::described(other));
+                report
+                    .add(value.span(), message)
+                    .note("not a table")
+                    .help(format!("write {wanted} above its keys"));
+            }
+        }
+    }
+    named.sort_by_key(|named| named.table.span.start);
+    named
+}
+
+fn shown(name: &str) -> String {
+    if name.len() <= 40 && name.chars().all(|c| c.is_ascii_graphic()) {
+        name.to_owned()
+    } else {
+        quoted(name)
+    }
+}
+
+/// Returns a right name that looks like a wrong one.
+fn suggested(kind: Kind, name: &str) -> String {
+    let tame = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
+    let name: String = name.chars().map(tame).take(crate::limits::NAME_MAX - 1).collect();
+    let name = name.trim_matches('-');
+    match kind {
+        Kind::Vlan => {
+            let lettered = format!("v{name}");
+            if crate::names::check(kind, name).is_ok() { name.to_owned() } else { lettered }
+        }
+        Kind::Port | Kind::Switch if name.is_empty() => format!("{}1", kind.section()),
+        Kind::Port | Kind::Switch => name.to_owned(),
+    }
+}

@@ -1,0 +1,233 @@
+//! `[daemon]`, `[switch.NAME]` and `[vlan.NAME]`, and what is declared by name.
+
+use std::{collections::BTreeMap, num::NonZeroUsize, ops::Range, time::Duration};
+
+use toml::de::DeValue;
+use weft_vlan::VlanId;
+
+use super::{
+    Named,
+    report::Report,
+    table::{Field, Table, integer},
+};
+use crate::{
+    limits::{MAC_AGEING, MAC_LIMIT, SWITCHES_MAX, WORKERS},
+    model::{Config, DaemonConfig, SwitchConfig},
+    names::{Kind, nearest, quoted},
+    words::SWITCH_KEYS,
+};
+
+/// Keys of `[daemon]`.
+pub(super) const DAEMON_KEYS: &[&str] = &["workers"];
+/// Keys of the file format's `[daemon]` that this version lacks.
+const DAEMON_LACKING: &[&str] = &["metrics", "web"];
+
+pub(super) fn daemon(table: &Table<'_>, report: &mut Report) -> DaemonConfig {
+    for field in table.fields().filter(|field| !DAEMON_KEYS.contains(&field.key)) {
+        if DAEMON_LACKING.contains(&field.key) {
+            let message = format!("daemon: this version of weft has no `{}`", field.key);
+            report
+                .add(field.key_span.clone(), message)
+                .note("not in this version")
+                .help("take the line out");
+        } else {
+            field.unknown(DAEMON_KEYS, report);
+        }
+    }
+    let workers = table.get("workers").and_then(|field| field.number(WORKERS, report));
+    let workers =
+        workers.and_then(|number| usize::try_from(number).ok()).and_then(NonZeroUsize::new);
+    workers.map_or_else(DaemonConfig::default, |workers| DaemonConfig { workers })
+}
+
+pub(super) fn switches(switches: &[Named<'_>], config: &mut Config, report: &mut Report) {
+    if let Some(excess) = switches.get(SWITCHES_MAX) {
+        let message = format!("there are {} switches; {SWITCHES_MAX} are allowed", switches.len());
+        report.add(excess.table.span.clone(), message).note("one too many");
+        return;
+    }
+    for Named { name, table } in switches {
+        table.refuse_unknown(SWITCH_KEYS, report);
+        let mut switch = SwitchConfig::default();
+        if let Some(ageing) = table.get("mac-ageing").and_then(|field| ageing(&field, report)) {
+            switch.mac_ageing = ageing;
+        }
+        if let Some(limit) = table.get("mac-limit").and_then(|field| mac_limit(&field, report)) {
+            switch.mac_limit = limit;
+        }
+        config.switches.insert((*name).to_owned(), switch);
+    }
+}
+
+/// Reads a number of addresses.
+pub(super) fn mac_limit(field: &Field<'_, '_>, report: &mut Report) -> Option<usize> {
+    field.number(MAC_LIMIT, report).and_then(|limit| usize::try_from(limit).ok())
+}
+
+fn ageing(field: &Field<'_, '_>, report: &mut Report) -> Option<Duration> {
+    const WANTED: &str = "a time from \"1s\" to \"1000000s\"";
+    let text = match field.value.get_ref() {
+        DeValue::String(text) => text,
+        value => {
+            let draft = field.refuse(WANTED, report);
+            if let Some(seconds) = integer(value) {
+                draft.help(format!("write the unit: `{} = \"{seconds}s\"`", field.key));
+            }
+            return None;
+        }
+    };
+    let time = duration(text).filter(|time| MAC_AGEING.contains(time));
+    if time.is_none() {
+        field
+            .refuse(WANTED, report)
+            .help("a number with its unit: \"300s\", \"5m\", \"1h\" or \"1d\"");
+    }
+    time
+}
+
+/// Reads a number of seconds, minutes, hours or days.
+fn duration(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let unit = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    number.parse::<u64>().ok()?.checked_mul(unit).map(Duration::from_secs)
+}
+
+/// What can be referred to by name: also what has mistakes of its own, so that they are named once.
+pub(super) struct Declared<'a> {
+    switches: BTreeMap<&'a str, Range<usize>>,
+    vlans: BTreeMap<&'a str, Option<VlanId>>,
+    ports: BTreeMap<&'a str, Range<usize>>,
+}
+
+impl<'a> Declared<'a> {
+    pub(super) fn new(
+        switches: &[Named<'a>],
+        vlans: &[Named<'a>],
+        ports: &[Named<'a>],
+        report: &mut Report,
+    ) -> Self {
+        let spans = |named: &[Named<'a>]| {
+            named.iter().map(|named| (named.name, named.table.span.clone())).collect()
+        };
+        let mut switches: BTreeMap<_, _> = spans(switches);
+        switches.entry("main").or_default();
+        Self { switches, vlans: vlan_names(vlans, report), ports: spans(ports) }
+    }
+
+    /// Returns the VLAN names with their VLANs.
+    pub(super) fn vlans(&self) -> impl Iterator<Item = (String, VlanId)> {
+        self.vlans.iter().filter_map(|(name, id)| id.map(|id| ((*name).to_owned(), id)))
+    }
+
+    /// Returns the VLAN of a name: `Some(None)` when its declaration has a mistake.
+    pub(super) fn vlan(&self, name: &str) -> Option<Option<VlanId>> {
+        self.vlans.get(name).copied()
+    }
+
+    /// Tells whether a port or a switch has this name.
+    pub(super) fn has(&self, kind: Kind, name: &str) -> bool {
+        match kind {
+            Kind::Switch => self.switches.contains_key(name),
+            Kind::Vlan => self.vlans.contains_key(name),
+            Kind::Port => self.ports.contains_key(name),
+        }
+    }
+
+    /// Refuses a name that nothing has, and names the near one.
+    pub(super) fn unknown(
+        &self,
+        kind: Kind,
+        name: &str,
+        place: &str,
+        span: Range<usize>,
+        report: &mut Report,
+    ) {
+        let candidates: Vec<&str> = match kind {
+            _ if report.is_full() => Vec::new(),
+            Kind::Switch => self.switches.keys().copied().collect(),
+            Kind::Vlan => self.vlans.keys().copied().collect(),
+            Kind::Port => self.ports.keys().copied().collect(),
+        };
+        let help = match (nearest(name, candidates), kind) {
+            (Some(near), _) => format!("did you mean \"{near}\"?"),
+            (None, Kind::Vlan) if crate::names::check(kind, name).is_ok() => {
+                format!("declare it: `[vlan.{name}]` with `id = 10`, or write its number")
+            }
+            (None, Kind::Vlan) => {
+                "write a number from 1 to 4094, or the name of a `[vlan.NAME]`".to_owned()
+            }
+            (None, Kind::Port | Kind::Switch) => {
+                format!("declare it: `[{}.{}]`", kind.section(), super::suggested(kind, name))
+            }
+        };
+        report
+            .add(span, format!("{place}: there is no {} {}", kind.word(), quoted(name)))
+            .note(format!("no such {}", kind.word()))
+            .help(help);
+    }
+}
+
+fn vlan_names<'a>(vlans: &[Named<'a>], report: &mut Report) -> BTreeMap<&'a str, Option<VlanId>> {
+    let mut names = BTreeMap::new();
+    let mut first: BTreeMap<VlanId, (&str, Range<usize>)> = BTreeMap::new();
+    for Named { name, table } in vlans {
+        table.refuse_unknown(&["id"], report);
+        let field = table.require("id", report);
+        let id = field.as_ref().and_then(|field| {
+            let number = field.number(1..=4094, report)?;
+            u16::try_from(number).ok().and_then(VlanId::new)
+        });
+        names.insert(*name, id);
+        let (Some(id), Some(field)) = (id, field) else { continue };
+        if let Some((other, span)) = first.get(&id) {
+            report
+                .add(
+                    field.span(),
+                    format!("{}: VLAN {id} has a name already: {other}", table.place),
+                )
+                .note("again here")
+                .also(span.clone(), format!("VLAN {id} is {other} here"))
+                .help("a VLAN has one name; take one of the two out");
+        } else {
+            first.insert(id, (*name, field.span()));
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_a_number_and_a_unit() {
+        for (text, seconds) in
+            [("300s", 300), ("5m", 300), ("1h", 3_600), ("2d", 172_800), ("0s", 0)]
+        {
+            assert_eq!(duration(text), Some(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in [
+            "",
+            "s",
+            "300",
+            "+5s",
+            "5 m",
+            "1.5h",
+            "5ms",
+            "99999999999999999999s",
+            "9999999999999999999h",
+            "5µ",
+        ] {
+            assert_eq!(duration(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! The model in the words of the file: its keys in their order, JSON values for the control API, TOML text.
+
+use serde_json::{Map, Value, json};
+use weft_vlan::{Native, PortVlan, Tpid, VlanId, VlanSet};
+
+use crate::model::{
+    Config, DaemonConfig, FdbConfig, NetdevIo, PortConfig, PortType, SocketConfig, SocketMode,
+    SwitchConfig,
+};
+
+/// Keys that every port may have.
+pub(crate) const PORT_KEYS: &[&str] = &[
+    "switch",
+    "type",
+    "vlan",
+    "enabled",
+    "mtu",
+    "mac-limit",
+    "macs",
+    "ips",
+    "isolated",
+    "flood-limit",
+];
+/// Further keys of a `netdev` port.
+pub(crate) const NETDEV_KEYS: &[&str] = &["device", "io"];
+/// Further keys of a `tap` port.
+pub(crate) const TAP_KEYS: &[&str] = &["device", "queues"];
+/// Further keys of a `stream` port.
+pub(crate) const STREAM_KEYS: &[&str] = &["socket", "mode", "owner", "group", "socket-mode"];
+/// Keys of a port's VLAN mode.
+pub(crate) const VLAN_MODE_KEYS: &[&str] =
+    &["access", "trunk", "native", "native-tagged", "ethertype", "dot1q-tunnel", "customer"];
+/// Keys of a switch.
+pub(crate) const SWITCH_KEYS: &[&str] = &["mac-ageing", "mac-limit"];
+/// Keys of a static forwarding entry.
+pub(crate) const FDB_KEYS: &[&str] = &["mac", "vlan", "port"];
+
+/// The order in which keys are written.
+const ORDER: &[&str] = &[
+    "switch",
+    "type",
+    "device",
+    "io",
+    "socket",
+    "mode",
+    "owner",
+    "group",
+    "socket-mode",
+    "queues",
+    "mac",
+    "vlan",
+    "port",
+    "enabled",
+    "mtu",
+    "mac-ageing",
+    "mac-limit",
+    "macs",
+    "ips",
+    "isolated",
+    "flood-limit",
+    "access",
+    "trunk",
+    "native",
+    "native-tagged",
+    "ethertype",
+    "dot1q-tunnel",
+    "customer",
+];
+
+/// Returns a value that a key may have, as TOML, for messages.
+pub(crate) fn example(key: &str) -> &'static str {
+    match key {
+        "switch" => "\"main\"",
+        "type" => "\"netdev\"",
+        "device" => "\"tap0\"",
+        "io" => "\"packet\"",
+        "socket" => "\"/run/weft/ports/dev1/dev1.sock\"",
+        "mode" => "\"server\"",
+        "owner" | "group" => "\"libvirt-qemu\"",
+        "socket-mode" => "\"0660\"",
+        "queues" | "workers" => "1",
+        "mac" => "\"52:54:00:12:34:56\"",
+        "macs" => "[\"52:54:00:12:34:56\"]",
+        "ips" => "[\"10.10.0.5\", \"fd00::5\"]",
+        "enabled" | "isolated" | "native-tagged" => "true",
+        "mtu" => "1500",
+        "mac-ageing" => "\"300s\"",
+        "mac-limit" => "64",
+        "flood-limit" => "\"1000/s\"",
+        "vlan" => "{ access = 10 }",
+        "trunk" => "[10, 20, \"100-199\"]",
+        "customer" => "[10, 12]",
+        "dot1q-tunnel" => "300",
+        "ethertype" => "\"802.1ad\"",
+        "port" => "\"web1\"",
+        _ => "10",
+    }
+}
+
+/// Returns the keys of a table in the order in which they are written.
+pub(crate) fn ordered(table: &Map<String, Value>) -> Vec<(&str, &Value)> {
+    let mut keys: Vec<_> = table.iter().map(|(key, value)| (key.as_str(), value)).collect();
+    keys.sort_by_key(|(key, _)| ORDER.iter().position(|known| known == key).unwrap_or(ORDER.len()));
+    keys
+}
+
+/// A value is nested deeper than any value of a configuration, or is something that TOML cannot say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the value is not something that a configuration can hold")]
+pub(crate) struct NotToml;
+
+/// Writes a value as TOML on one line, tables inline.
+pub(crate) fn toml_text(value: &Value) -> Result<String, NotToml> {
+    const DEPTH_MAX: u8 = 8;
+    toml_value(value, DEPTH_MAX).map(|value| value.to_string())
+}
+
+fn toml_value(value: &Value, depth: u8) -> Result<toml_edit::Value, NotToml> {
+    let depth = depth.checked_sub(1).ok_or(NotToml)?;
+    Ok(match value {
+        Value::Null => return Err(NotToml),
+        Value::Bool(flag) => (*flag).into(),
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(integer), _) => integer.into(),
+            (None, Some(float)) => float.into(),
+            (None, None) => return Err(NotToml),
+        },
+        Value::String(text) => text.as_str().into(),
+        Value::Array(list) => {
+            let list = list
+                .iter()
+                .map(|value| toml_value(value, depth))
+                .collect::<Result<toml_edit::Array, _>>()?;
+            list.into()
+        }
+        Value::Object(table) => {
+            let mut inline = toml_edit::InlineTable::new();
+            for (key, value) in ordered(table) {
+                inline.insert(key, toml_value(value, depth)?);
+            }
+            inline.into()
+        }
+    })
+}
+
+/// Writes a key as TOML, quoted where it must be.
+pub(crate) fn toml_key(key: &str) -> String {
+    toml_edit::Key::new(key).to_string()
+}
+
+/// Returns a port's VLAN mode in the words of the file, VLANs as numbers: `{"trunk": [10, "100-199"], "native": 10}`.
+pub fn vlan_json(vlan: &PortVlan) -> Value {
+    let mut table = Map::new();
+    match vlan {
+        PortVlan::Access(vlan) => {
+            table.insert("access".to_owned(), json!(vlan.get()));
+        }
+        PortVlan::Trunk { members, native, tpid } => {
+            let members =
+                if *members == VlanSet::all() { json!("all") } else { vlan_list(members) };
+            table.insert("trunk".to_owned(), members);
+            if let Some(native) = native {
+                table.insert("native".to_owned(), json!(native.vlan().get()));
+            }
+            if matches!(native, Some(Native::Tagged(_))) {
+                table.insert("native-tagged".to_owned(), json!(true));
+            }
+            if *tpid != Tpid::Dot1Q {
+                table.insert("ethertype".to_owned(), json!(tpid.to_string()));
+            }
+        }
+        PortVlan::Dot1qTunnel { vlan, customer } => {
+            table.insert("dot1q-tunnel".to_owned(), json!(vlan.get()));
+            if let Some(customer) = customer {
+                table.insert("customer".to_owned(), vlan_list(customer));
+            }
+        }
+    }
+    Value::Object(table)
+}
+
+/// Writes a set as the file does: numbers, and ranges of three or more.
+fn vlan_list(vlans: &VlanSet) -> Value {
+    let mut list = Vec::new();
+    for (first, last) in vlans.ranges() {
+        match last.get() - first.get() {
+            0 => list.push(json!(first.get())),
+            1 => list.extend([json!(first.get()), json!(last.get())]),
+            _ => list.push(json!(format!("{first}-{last}"))),
+        }
+    }
+    Value::Array(list)
+}
+
+/// Returns a port's VLAN mode for people: `access 10`, `trunk 10, 20, 100-199 native 10`.
+pub fn vlan_words(vlan: &PortVlan) -> String {
+    match vlan {
+        PortVlan::Access(vlan) => format!("access {vlan}"),
+        PortVlan::Trunk { members, native, tpid } => {
+            let members =
+                if *members == VlanSet::all() { "all".to_owned() } else { members.to_string() };
+            let native = match native {
+                None => String::new(),
+                Some(Native::Untagged(vlan)) => format!(" native {vlan}"),
+                Some(Native::Tagged(vlan)) => format!(" native {vlan} tagged"),
+            };
+            let tpid = if *tpid == Tpid::Dot1Q { String::new() } else { format!(" {tpid}") };
+            format!("trunk {members}{native}{tpid}")
+        }
+        PortVlan::Dot1qTunnel { vlan, customer: None } => format!("dot1q-tunnel {vlan}"),
+        PortVlan::Dot1qTunnel { vlan, customer: Some(customer) } => {
+            format!("dot1q-tunnel {vlan} customer {customer}")
+        }
+    }
+}
+
+/// Whether a key that has its default value is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Defaults {
+    /// It is left away.
+    Implied,
+    /// It is written.
+    Written,
+}
+
+/// A table under construction.
+struct Words {
+    table: Map<String, Value>,
+    defaults: Defaults,
+}
+
+impl Words {
+    fn new(defaults: Defaults) -> Self {
+        Self { table: Map::new(), defaults }
+    }
+
+    fn put(&mut self, key: &str, value: impl Into<Value>) {
+        self.table.insert(key.to_owned(), value.into());
+    }
+
+    fn put_some(&mut self, key: &str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.put(key, value);
+        }
+    }
+
+    fn put_unless<T: Into<Value> + PartialEq>(&mut self, key: &str, value: T, default: &T) {
+        if self.defaults == Defaults::Written || value != *default {
+            self.put(key, value);
+        }
+    }
+}
+
+impl DaemonConfig {
+    pub(crate) fn words(&self, defaults: Defaults) -> Map<String, Value> {
+        let mut words = Words::new(defaults);
+        words.put_unless("workers", self.workers.get(), &Self::default().workers.get());
+        words.table
+    }
+}
+
+impl SwitchConfig {
+    pub(crate) fn words(&self, defaults: Defaults) -> Map<String, Value> {
+        let ageing = |switch: &Self| format!("{}s", switch.mac_ageing.as_secs());
+        let default = Self::default();
+        let mut words = Words::new(defaults);
+        words.put_unless("mac-ageing", ageing(self), &ageing(&default));
+        words.put_unless("mac-limit", self.mac_limit, &default.mac_limit);
+        words.table
+    }
+}
+
+impl PortConfig {
+    pub(crate) fn words(&self, defaults: Defaults) -> Map<String, Value> {
+        let mut words = Words::new(defaults);
+        words.put_unless("switch", self.switch.as_str(), &"main");
+        match &self.kind {
+            PortType::Netdev { device, io } => {
+                words.put("type", "netdev");
+                words.put("device", device.as_str());
+                match io {
+                    NetdevIo::Packet => words.put_unless("io", "packet", &"packet"),
+                }
+            }
+            PortType::Tap { device, queues } => {
+                words.put("type", "tap");
+                words.put("device", device.as_str());
+                words.put_unless("queues", *queues, &1);
+            }
+            PortType::Stream(socket) => {
+                words.put("type", "stream");
+                socket.add_words(&mut words);
+            }
+        }
+        words.put("vlan", vlan_json(&self.vlan));
+        words.put_unless("enabled", self.enabled, &true);
+        words.put_some("mtu", self.mtu);
+        words.put_some("mac-limit", self.mac_limit);
+        let macs: Vec<String> = self.macs.iter().map(ToString::to_string).collect();
+        let ips: Vec<String> = self.ips.iter().map(ToString::to_string).collect();
+        words.put_some("macs", Some(macs).filter(|macs| !macs.is_empty()));
+        words.put_some("ips", Some(ips).filter(|ips| !ips.is_empty()));
+        words.put_unless("isolated", self.isolated, &false);
+        words.put_some("flood-limit", self.flood_limit.map(|limit| format!("{limit}/s")));
+        words.table
+    }
+}
+
+impl SocketConfig {
+    fn add_words(&self, words: &mut Words) {
+        words.put("socket", self.path.as_str());
+        let mode = match self.mode {
+            SocketMode::Server => "server",
+            SocketMode::Client => "client",
+        };
+        words.put_unless("mode", mode, &"server");
+        words.put_some("owner", self.owner.as_deref());
+        words.put_some("group", self.group.as_deref());
+        words.put_some("socket-mode", self.socket_mode.map(|bits| format!("{bits:04o}")));
+    }
+}
+
+impl FdbConfig {
+    pub(crate) fn words(&self) -> Map<String, Value> {
+        let mut words = Words::new(Defaults::Implied);
+        words.put("mac", self.mac.to_string());
+        words.put("vlan", self.vlan.get());
+        words.put("port", self.port.as_str());
+        words.table
+    }
+}
+
+/// Writes the keys of a table as lines.
+pub(crate) fn table_lines(table: &Map<String, Value>, line_end: &str) -> Result<String, NotToml> {
+    ordered(table)
+        .into_iter()
+        .map(|(key, value)| Ok(format!("{} = {}{line_end}", toml_key(key), toml_text(value)?)))
+        .collect()
+}
+
+/// Writes the configuration as the text of a file: defaults left away, VLANs as numbers.
+impl Config {
+    /// Returns the text of a file that says the same, without comments and without what is default.
+    pub fn to_toml(&self) -> String {
+        let mut sections = Vec::new();
+        let mut section = |header: String, table: &Map<String, Value>| {
+            // The model holds nothing that TOML cannot say.
+            sections.push(format!("{header}\n{}", table_lines(table, "\n").unwrap_or_default()));
+        };
+        if self.daemon != DaemonConfig::default() {
+            section("[daemon]".to_owned(), &self.daemon.words(Defaults::Implied));
+        }
+        for (name, switch) in &self.switches {
+            if name != "main" || *switch != SwitchConfig::default() {
+                section(format!("[switch.{name}]"), &switch.words(Defaults::Implied));
+            }
+        }
+        for (name, vlan) in &self.vlans {
+            section(format!("[vlan.{name}]"), &vlan_id_words(*vlan));
+        }
+        for (name, port) in &self.ports {
+            section(format!("[port.{name}]"), &port.words(Defaults::Implied));
+        }
+        for entry in &self.fdb {
+            section("[[fdb]]".to_owned(), &entry.words());
+        }
+        sections.join("\n")
+    }
+}
+
+/// Returns the table of a VLAN name.
+pub(crate) fn vlan_id_words(vlan: VlanId) -> Map<String, Value> {
+    Map::from_iter([("id".to_owned(), json!(vlan.get()))])
+}
