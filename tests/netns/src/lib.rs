@@ -1,1 +1,47 @@
-//! .
+//! Drives the real `weftd` and `weftctl` with real kernel devices and real QEMU guests, each test in network
+//! namespaces of its own. Everything here fails by panicking, since every caller is a test. Decides nothing about
+//! frames and links no code of the switch: it sees what a user sees.
+
+mod bed;
+mod binaries;
+mod ctl;
+mod daemon;
+pub mod frame;
+mod guest;
+mod host;
+pub mod http;
+mod lab;
+mod namespace;
+mod nic;
+mod process;
+mod sink;
+mod stream;
+mod wait;
+mod wire;
+
+pub use bed::{Bed, Delivery, Kind, Member};
+pub use ctl::{Ctl, Output};
+pub use daemon::Daemon;
+pub use guest::{Answer, Guest, GuestNic};
+pub use host::Host;
+pub use lab::Lab;
+pub use namespace::Namespace;
+pub use nic::Nic;
+pub use process::Process;
+pub use sink::TcpSink;
+pub use stream::StreamGuest;
+pub use wait::{PATIENCE, until, until_some};
+pub use wire::Wire;
+
+/// Makes two tests of each function that takes a number of workers: one with a worker, one with two.
+#[macro_export]
+macro_rules! each_worker_count {
+    ($($name:ident),* $(,)?) => {
+        mod one_worker {
+            $(#[test] fn $name() { super::$name(1); })*
+        }
+        mod two_workers {
+            $(#[test] fn $name() { super::$name(2); })*
+        }
+    };
+}

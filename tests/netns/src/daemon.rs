@@ -1,0 +1,182 @@
+//! A running `weftd` with files of its own.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus},
+    thread,
+};
+
+use nix::sys::signal::Signal;
+
+use crate::{Ctl, Lab, Namespace, Process, binaries::binary, wait::PATIENCE};
+
+/// A `weftd` in a namespace. It ends with its owner, and its log is printed when the test fails.
+#[derive(Debug)]
+pub struct Daemon {
+    space: Namespace,
+    directory: PathBuf,
+    process: Process,
+    /// What earlier runs on the same files said.
+    earlier: String,
+}
+
+impl Daemon {
+    /// Starts a daemon with this configuration and waits until it is ready. Its files lie in the lab's directory,
+    /// in a folder of this name. A `[daemon]` table with the lab's number of workers is put in front of a
+    /// configuration that has none.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[track_caller]
+    pub fn start(lab: &Lab, name: &str, config: &str) -> Self {
+        let directory = lab.path(name);
+        fs::create_dir_all(&directory).expect("a directory for the daemon can be made");
+        let config = if config.contains("[daemon]") {
+            config.to_owned()
+        } else {
+            format!("[daemon]\nworkers = {}\n\n{config}", lab.workers())
+        };
+        fs::write(directory.join("weft.toml"), config).expect("the configuration can be written");
+        let process = launch(lab.switch(), &directory);
+        Self { space: lab.switch().clone(), directory, process, earlier: String::new() }.ready()
+    }
+
+    #[track_caller]
+    fn ready(self) -> Self {
+        let found = self.process.log.find(0, PATIENCE, |line| line.contains("weftd: ready"));
+        assert!(found.is_some(), "the daemon never said `weftd: ready`");
+        self
+    }
+
+    /// Returns the path of the configuration file.
+    pub fn config_path(&self) -> PathBuf {
+        self.directory.join("weft.toml")
+    }
+
+    /// Returns the configuration file's text.
+    ///
+    /// # Panics
+    /// When it cannot be read.
+    pub fn config(&self) -> String {
+        fs::read_to_string(self.config_path()).expect("the configuration file can be read")
+    }
+
+    /// Writes the configuration file.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn write_config(&self, text: &str) {
+        fs::write(self.config_path(), text).expect("the configuration file can be written");
+    }
+
+    /// Returns the path of the control socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join("weftd.sock")
+    }
+
+    /// Returns the state directory.
+    pub fn state_directory(&self) -> PathBuf {
+        self.directory.join("state")
+    }
+
+    /// Returns a `weftctl` that talks to this daemon.
+    pub fn ctl(&self) -> Ctl {
+        Ctl::new(&self.socket())
+    }
+
+    /// Returns the process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Returns what the daemon has logged.
+    pub fn log(&self) -> String {
+        self.process.said()
+    }
+
+    /// Waits for a line of the log behind the first `from`.
+    ///
+    /// # Panics
+    /// When it does not come.
+    #[track_caller]
+    pub fn wait_for_log(&self, from: usize, text: &str) {
+        let found = self.process.log.find(from, PATIENCE, |line| line.contains(text));
+        assert!(found.is_some(), "the daemon never logged `{text}`");
+    }
+
+    /// Returns how many lines the log has.
+    pub fn log_len(&self) -> usize {
+        self.process.log.len()
+    }
+
+    /// Asks it to read its file again.
+    pub fn reload(&self) {
+        self.process.signal(Signal::SIGHUP);
+    }
+
+    /// Ends it by SIGTERM.
+    ///
+    /// # Panics
+    /// When it does not end.
+    #[track_caller]
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.process.signal(Signal::SIGTERM);
+        self.process.wait()
+    }
+
+    /// Kills it without a chance to tidy up.
+    ///
+    /// # Panics
+    /// When it does not end.
+    #[track_caller]
+    pub fn kill9(&mut self) {
+        self.process.signal(Signal::SIGKILL);
+        self.process.wait();
+    }
+
+    /// Starts it again on the same files and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it still runs, or does not become ready.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        assert!(self.process.ended().is_some(), "the daemon still runs");
+        self.earlier.push_str(&self.process.said());
+        self.earlier.push_str("\n-- restart\n");
+        self.process = launch(&self.space, &self.directory);
+        let found = self.process.log.find(0, PATIENCE, |line| line.contains("weftd: ready"));
+        assert!(found.is_some(), "the daemon never said `weftd: ready` after a restart");
+    }
+
+    /// Returns the resident memory in KiB.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    pub fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the daemon runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has a VmRSS");
+        line.trim().trim_end_matches(" kB").parse().expect("VmRSS is a number of kB")
+    }
+
+    /// Tells whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.process.ended().is_none()
+    }
+}
+
+fn launch(space: &Namespace, directory: &Path) -> Process {
+    let mut command = Command::new(binary("weftd"));
+    command.arg("--config").arg(directory.join("weft.toml"));
+    command.arg("--socket").arg(directory.join("weftd.sock"));
+    command.arg("--state-dir").arg(directory.join("state"));
+    Process::start("weftd", space, command)
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("-- log of weftd\n{}{}\n-- end of the log", self.earlier, self.process.said());
+        }
+    }
+}

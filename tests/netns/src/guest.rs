@@ -1,0 +1,231 @@
+//! A real QEMU guest under TCG. Its init runs a small loop on the second serial port that takes command lines and
+//! answers with their output and exit code, so that one boot serves many checks.
+
+use std::{
+    env, fs,
+    io::Write,
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    process::Command,
+    thread,
+    time::Duration,
+};
+
+use crate::{Lab, Process, binaries::build_directory, process::Log, until_some};
+
+/// How long a guest may take to boot on a loaded machine.
+const BOOT: Duration = Duration::from_secs(90);
+/// How long a command in a guest may take.
+const COMMAND: Duration = Duration::from_secs(60);
+
+/// How a guest's card is attached.
+#[derive(Clone, Debug)]
+pub enum GuestNic {
+    /// virtio-net on a TAP device in the switch's namespace.
+    VirtioTap {
+        /// The device that QEMU makes.
+        device: String,
+        /// The card's address.
+        mac: &'static str,
+    },
+    /// An emulated e1000 on a stream socket that the switch listens at.
+    E1000Stream {
+        /// The socket.
+        socket: PathBuf,
+        /// The card's address.
+        mac: &'static str,
+    },
+}
+
+/// A running guest; killed with its owner, its console printed when the test fails.
+#[derive(Debug)]
+pub struct Guest {
+    name: String,
+    process: Process,
+    shell: UnixStream,
+    answers: Log,
+    asked: u32,
+}
+
+/// What a command in a guest said.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Its output and errors.
+    pub text: String,
+    /// Its exit code.
+    pub code: i32,
+}
+
+impl Guest {
+    /// Boots a guest with these cards and waits until it takes commands.
+    ///
+    /// # Panics
+    /// When the guest image is missing, or it does not boot.
+    #[track_caller]
+    pub fn boot(lab: &Lab, name: &str, nics: &[GuestNic]) -> Self {
+        let image = image_directory();
+        let initrd = lab.path(&format!("{name}.cpio"));
+        let mut archive = fs::read(image.join("initrd.cpio")).expect("the guest's initrd can be read");
+        archive.resize(archive.len().next_multiple_of(4), 0);
+        archive.extend(cpio("vm.sh", SHELL.as_bytes()));
+        fs::write(&initrd, archive).expect("the guest's initrd can be written");
+        let socket = lab.path(&format!("{name}.tty"));
+
+        let mut command = Command::new("qemu-system-x86_64");
+        command.args(["-accel", "tcg", "-M", "q35", "-cpu", "max", "-smp", "1", "-m", "512"]);
+        command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"]);
+        command.arg("-chardev").arg(format!("socket,id=shell,path={},server=on,wait=off", socket.display()));
+        command.args(["-serial", "chardev:shell"]);
+        command.arg("-kernel").arg(image.join("vmlinuz")).arg("-initrd").arg(&initrd);
+        command.args(["-append", "console=ttyS0 quiet panic=-1"]);
+        for (index, nic) in nics.iter().enumerate() {
+            nic.arguments(index, &mut command);
+        }
+        let process = Process::start(name, lab.switch(), command);
+        let shell = until_some("QEMU opens the guest's second serial port", || UnixStream::connect(&socket).ok());
+        let answers = Log::default();
+        answers.collect(shell.try_clone().expect("a socket can be cloned"));
+        let guest = Self { name: name.to_owned(), process, shell, answers, asked: 0 };
+        guest.wait_for("WEFT-GUEST-READY", BOOT);
+        guest
+    }
+
+    /// Waits for a line on the console.
+    ///
+    /// # Panics
+    /// When it does not come.
+    #[track_caller]
+    pub fn wait_for(&self, mark: &str, patience: Duration) {
+        let found = self.process.log.find(0, patience, |line| line.contains(mark));
+        assert!(found.is_some(), "guest {} never said `{mark}`", self.name);
+    }
+
+    /// Runs a line of shell in the guest.
+    ///
+    /// # Panics
+    /// When the guest does not answer.
+    #[track_caller]
+    pub fn ask(&mut self, line: &str) -> Answer {
+        self.asked += 1;
+        let first = self.answers.len();
+        let mark = format!("@@{} ", self.asked);
+        writeln!(self.shell, "{} {line}", self.asked).expect("the guest's serial port takes a line");
+        let Some(end) = self.answers.find(first, COMMAND, |line| line.starts_with(&mark)) else {
+            panic!("guest {} does not answer `{line}`: {:?}", self.name, self.answers.since(first))
+        };
+        let mut lines = self.answers.since(first);
+        lines.truncate(end - first + 1);
+        let code = lines.pop().and_then(|line| line[mark.len()..].parse().ok());
+        Answer { text: lines.join("\n"), code: code.expect("an exit code is a number") }
+    }
+
+    /// Runs a line of shell in the guest that must succeed, and returns its output.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[track_caller]
+    pub fn run(&mut self, line: &str) -> String {
+        let answer = self.ask(line);
+        assert_eq!(answer.code, 0, "`{line}` in guest {}: {}", self.name, answer.text);
+        answer.text
+    }
+
+    /// Tells whether a ping from the guest is answered within a second.
+    #[track_caller]
+    pub fn pings(&mut self, address: &str) -> bool {
+        self.ask(&format!("ping -c 1 -W 1 -q {address}")).code == 0
+    }
+
+    /// Waits until a ping from the guest is answered.
+    ///
+    /// # Panics
+    /// When none is.
+    #[track_caller]
+    pub fn wait_for_ping(&mut self, address: &str) {
+        for _ in 0..15 {
+            if self.pings(address) {
+                return;
+            }
+        }
+        panic!("{address} does not answer guest {}", self.name);
+    }
+
+    /// Gives the guest's card an address and sets it up.
+    #[track_caller]
+    pub fn set_address(&mut self, address: &str) {
+        self.run(&format!("ip addr add {address} dev eth0 && ip link set eth0 up"));
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("-- console of guest {}\n{}\n-- end of the console", self.name, self.process.said());
+        }
+    }
+}
+
+impl GuestNic {
+    fn arguments(&self, index: usize, command: &mut Command) {
+        match self {
+            Self::VirtioTap { device, mac } => {
+                command.arg("-netdev").arg(format!("tap,id=n{index},ifname={device},script=no,downscript=no"));
+                command.arg("-device").arg(format!("virtio-net-pci,netdev=n{index},mac={mac}"));
+            }
+            Self::E1000Stream { socket, mac } => {
+                let socket = socket.display();
+                command.arg("-netdev").arg(format!("stream,id=n{index},server=off,addr.type=unix,addr.path={socket}"));
+                command.arg("-device").arg(format!("e1000,netdev=n{index},mac={mac}"));
+            }
+        }
+    }
+}
+
+fn image_directory() -> PathBuf {
+    let directory = env::var_os("WEFT_GUEST_DIR").map_or_else(
+        || build_directory().parent().expect("a build directory lies in target").join("guest"),
+        PathBuf::from,
+    );
+    for file in ["vmlinuz", "initrd.cpio"] {
+        let path = directory.join(file);
+        assert!(path.is_file(), "{} is missing: run `cargo xtask guest-image`", path.display());
+    }
+    directory
+}
+
+/// What the guest's init runs: each line is a number and a command; the answer ends with `@@number code`.
+const SHELL: &str = "\
+stty -F /dev/ttyS1 raw -echo 115200
+for card in /sys/class/net/*; do
+    name=${card##*/}
+    [ $name = lo ] || [ $name = eth0 ] || ip link set $name name eth0
+done
+echo WEFT-GUEST-READY >/dev/ttyS0
+exec </dev/ttyS1 >/dev/ttyS1 2>&1
+while read -r number line; do
+    sh -c \"$line\" </dev/null
+    echo \"@@$number $?\"
+done
+";
+
+/// Returns a `newc` archive with one file, as the kernel unpacks it over the one before.
+fn cpio(name: &str, content: &[u8]) -> Vec<u8> {
+    let mut archive = entry(name, 0o100_755, content);
+    archive.extend(entry("TRAILER!!!", 0, &[]));
+    archive.resize(archive.len().next_multiple_of(512), 0);
+    archive
+}
+
+fn entry(name: &str, mode: u32, content: &[u8]) -> Vec<u8> {
+    let fields = [0, mode, 0, 0, 1, 0, content.len() as u32, 0, 0, 0, 0, name.len() as u32 + 1, 0];
+    let mut entry = b"070701".to_vec();
+    for field in fields {
+        entry.extend(format!("{field:08x}").bytes());
+    }
+    entry.extend(name.bytes());
+    entry.push(0);
+    entry.resize(entry.len().next_multiple_of(4), 0);
+    entry.extend(content);
+    entry.resize(entry.len().next_multiple_of(4), 0);
+    entry
+}

@@ -1,0 +1,119 @@
+//! A host with the kernel's own stack: a namespace with one network card that leads to the switch.
+
+use crate::{Daemon, Lab, Namespace, Process, until};
+
+/// A namespace with one card, `eth0`.
+#[derive(Debug)]
+pub struct Host {
+    space: Namespace,
+}
+
+impl Host {
+    /// Makes a host at one end of a veth whose other end, up, becomes `device` in the switch's namespace.
+    pub fn on_veth(lab: &Lab, device: &str, address: &str) -> Self {
+        let host = Self { space: Namespace::new() };
+        lab.switch().run(&format!("ip link add {device} type veth peer name eth0 netns {}", host.space.path()));
+        lab.switch().run(&format!("ip link set {device} up"));
+        host.set_up(address);
+        host
+    }
+
+    /// Makes a host whose card is the kernel side of a `tap` port that is up.
+    #[track_caller]
+    pub fn on_tap(lab: &Lab, daemon: &Daemon, device: &str, address: &str) -> Self {
+        let host = Self { space: Namespace::new() };
+        until(&format!("the daemon makes {device}"), || lab.switch().has_device(device));
+        lab.switch().run(&format!("ip link set {device} netns {} name eth0", host.space.path()));
+        host.set_up(address);
+        // The port has to survive the move of its device.
+        assert!(daemon.ctl().json("port list").is_array());
+        host
+    }
+
+    fn set_up(&self, address: &str) {
+        self.space.run(&format!("ip addr add {address} dev eth0 nodad"));
+        self.space.run("ip link set eth0 up");
+    }
+
+    /// Adds an IPv6 address.
+    pub fn add_ipv6(&self, address: &str) {
+        self.space.run("sysctl -qw net.ipv6.conf.eth0.disable_ipv6=0");
+        self.space.run(&format!("ip addr add {address} dev eth0 nodad"));
+    }
+
+    /// Returns the namespace.
+    pub fn space(&self) -> &Namespace {
+        &self.space
+    }
+
+    /// Runs a command line inside that must succeed, and returns its output.
+    #[track_caller]
+    pub fn run(&self, line: &str) -> String {
+        self.space.run(line)
+    }
+
+    /// Tells whether a single ping is answered within a second.
+    pub fn pings(&self, address: &str) -> bool {
+        self.space.exec(&format!("ping -c 1 -W 1 -q {address}")).status.success()
+    }
+
+    /// Waits until a ping is answered.
+    #[track_caller]
+    pub fn wait_for_ping(&self, address: &str) {
+        until(&format!("{address} answers"), || self.pings(address));
+    }
+
+    /// Starts a ping flood of this many echoes.
+    pub fn start_ping_flood(&self, address: &str, count: u32, interval: &str) -> Process {
+        Process::start_line(&self.space, &format!("ping -q -c {count} -i {interval} -W 5 {address}"))
+    }
+
+    /// Starts an iperf3 server and waits until it listens.
+    pub fn iperf_server(&self) -> Process {
+        let server = Process::start_line(&self.space, "iperf3 -s --forceflush");
+        server.wait_for("Server listening");
+        server
+    }
+
+    /// Returns a counter of the host's stack, say `TcpInCsumErrors` or `Udp6InCsumErrors`.
+    ///
+    /// # Panics
+    /// When there is none of this name.
+    #[track_caller]
+    pub fn counter(&self, name: &str) -> u64 {
+        let text = self.run("cat /proc/net/snmp /proc/net/snmp6");
+        find_counter(&text, name).unwrap_or_else(|| panic!("no counter {name} in\n{text}"))
+    }
+
+    /// Asserts that the host's stack has seen no bad checksum.
+    #[track_caller]
+    pub fn assert_no_bad_checksums(&self) {
+        for name in ["TcpInCsumErrors", "TcpInErrs", "UdpInCsumErrors", "Udp6InCsumErrors", "IpInHdrErrors"] {
+            assert_eq!(self.counter(name), 0, "{name}");
+        }
+    }
+
+    /// Returns the MAC address of the card.
+    pub fn mac(&self) -> String {
+        let line = self.run("ip -o link show dev eth0");
+        line.split_whitespace().skip_while(|word| *word != "link/ether").nth(1).expect("an Ethernet card").to_owned()
+    }
+}
+
+fn find_counter(text: &str, name: &str) -> Option<u64> {
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        if let Some((group, names)) = line.split_once(": ") {
+            let values = lines.next()?.split_once(": ")?.1;
+            let mut pairs = names.split_whitespace().zip(values.split_whitespace());
+            if let Some((_, value)) = pairs.find(|(field, _)| format!("{group}{field}") == name) {
+                return value.parse().ok();
+            }
+        } else if let Some((field, value)) = line.split_once(char::is_whitespace)
+            && field == name
+        {
+            return value.trim().parse().ok();
+        }
+    }
+    None
+}
