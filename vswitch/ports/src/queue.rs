@@ -1,9 +1,10 @@
 //! What a worker sees of a port: queues that frames come from, and queues that frames go to.
 
-use std::{io, ops::Range, os::fd::BorrowedFd};
+use std::{io, ops::Range, os::fd::BorrowedFd, slice};
 
 use weft_core::DropReason;
-use weft_vlan::{Head, Tags};
+use weft_offload::VnetHeader;
+use weft_vlan::{Head, Tags, WireTag};
 
 /// Frames in a burst at most.
 pub const BURST: usize = 64;
@@ -25,6 +26,12 @@ pub trait Receive: Send {
     /// # Errors
     /// [`Fault`] when no frame will ever come again: the device is gone, the peer hung up.
     fn receive<'b>(&'b mut self, scratch: &'b mut Scratch) -> Result<Burst<'b>, Fault>;
+
+    /// Tells whether frames are at hand that the last burst had no room for and the descriptor does not
+    /// announce: [`Receive::receive`] is to be called again without waiting.
+    fn holds_more(&self) -> bool {
+        false
+    }
 }
 
 /// A queue that frames go to. Shared by workers behind a lock that is taken once per burst.
@@ -84,13 +91,29 @@ pub struct Tally {
     pub drops: Vec<(DropReason, u64)>,
 }
 
+impl Tally {
+    /// Counts a frame that was sent.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.frames += 1;
+        self.bytes += bytes as u64;
+    }
+
+    /// Counts a frame that was not sent.
+    pub(crate) fn dropped(&mut self, reason: DropReason) {
+        match self.drops.iter_mut().find(|(counted, _)| *counted == reason) {
+            Some((_, frames)) => *frames += 1,
+            None => self.drops.push((reason, 1)),
+        }
+    }
+}
+
 /// A received frame: its head, and where the rest of it is.
 #[derive(Clone, Debug)]
 pub struct RxFrame {
     /// The copied head with tag and offload metadata beside it.
     pub head: Head,
     /// The rest of the frame, as positions in the burst's scatter list.
-    pub(crate) rest: Range<u32>,
+    rest: Range<u32>,
 }
 
 /// Frames that arrived but never became part of a burst.
@@ -98,25 +121,19 @@ pub type Refused = (DropReason, u64);
 
 /// A worker's memory for one burst: heads, scatter list, and an arena for what kernel reads bring.
 pub struct Scratch {
-    pub(crate) frames: Vec<RxFrame>,
-    pub(crate) rest: Vec<libc::iovec>,
-    pub(crate) refused: Vec<Refused>,
+    pub(crate) arrivals: Arrivals,
     pub(crate) arena: Box<[u8]>,
 }
-
-// SAFETY: the pointers in `rest` are only followed through a `Burst`, which borrows the scratch and the
-// queue that filled it; between bursts they are dead values.
-unsafe impl Send for Scratch {}
 
 impl Scratch {
     /// Sets the memory aside.
     pub fn new() -> Self {
-        Self {
+        let arrivals = Arrivals {
             frames: Vec::with_capacity(BURST),
             rest: Vec::with_capacity(BURST),
-            refused: Vec::with_capacity(4),
-            arena: vec![0; ARENA].into_boxed_slice(),
-        }
+            refused: Vec::with_capacity(DropReason::COUNT),
+        };
+        Self { arrivals, arena: vec![0; ARENA].into_boxed_slice() }
     }
 }
 
@@ -126,11 +143,80 @@ impl Default for Scratch {
     }
 }
 
+/// The frames of a burst while it is being received.
+pub(crate) struct Arrivals {
+    frames: Vec<RxFrame>,
+    rest: Vec<libc::iovec>,
+    refused: Vec<Refused>,
+}
+
+// SAFETY: the pointers in `rest` are only followed through a `Burst`, which borrows these arrivals and the
+// queue that filled them; between bursts they are dead values.
+unsafe impl Send for Arrivals {}
+
+impl Arrivals {
+    pub(crate) fn clear(&mut self) {
+        self.frames.clear();
+        self.rest.clear();
+        self.refused.clear();
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.frames.len() >= BURST
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frames.is_empty() && self.refused.is_empty()
+    }
+
+    /// Adds a frame that lies in one piece of memory.
+    ///
+    /// # Safety
+    /// `frame` to `frame + len` can be read, and nobody writes to it, until the burst that is made of these
+    /// arrivals ends: it is memory of the scratch's arena or of the receiving queue, both borrowed by the burst.
+    pub(crate) unsafe fn push(
+        &mut self,
+        frame: *const u8,
+        len: usize,
+        stripped: Option<WireTag>,
+        vnet: Option<&VnetHeader>,
+    ) {
+        // SAFETY: the first bytes of a frame of which the caller says that all can be read.
+        let prefix = unsafe { slice::from_raw_parts(frame, len.min(Head::PREFIX)) };
+        let mut head = Head::read(prefix, len, stripped);
+        if let Some(vnet) = vnet {
+            let offload = vnet.check(&head);
+            head.set_offload(offload);
+        }
+        let begin = self.rest.len() as u32;
+        let behind = len - head.consumed();
+        if behind > 0 {
+            // SAFETY: a head never stands for more bytes than the frame has.
+            let base = unsafe { frame.add(head.consumed()) };
+            self.rest.push(libc::iovec { iov_base: base.cast_mut().cast(), iov_len: behind });
+        }
+        self.frames.push(RxFrame { head, rest: begin..self.rest.len() as u32 });
+    }
+
+    /// Counts frames that do not become part of the burst.
+    pub(crate) fn refuse(&mut self, reason: DropReason, frames: u64) {
+        match self.refused.iter_mut().find(|(counted, _)| *counted == reason) {
+            Some((_, counted)) => *counted += frames,
+            None => self.refused.push((reason, frames)),
+        }
+    }
+
+    /// Returns the burst. It borrows what the frames lie in by its lifetime.
+    pub(crate) fn burst(&self) -> Burst<'_> {
+        Burst { frames: &self.frames, rest: &self.rest, refused: &self.refused }
+    }
+}
+
 /// Received frames, valid while the queue and the scratch are borrowed.
 pub struct Burst<'b> {
-    pub(crate) frames: &'b [RxFrame],
-    pub(crate) rest: &'b [libc::iovec],
-    pub(crate) refused: &'b [Refused],
+    frames: &'b [RxFrame],
+    rest: &'b [libc::iovec],
+    refused: &'b [Refused],
 }
 
 impl Burst<'_> {
@@ -150,7 +236,6 @@ impl Burst<'_> {
     }
 
     /// Returns the scatter list of the bytes behind a frame's head.
-    #[allow(dead_code)]
     pub(crate) fn rest_of(&self, frame: &RxFrame) -> &[libc::iovec] {
         &self.rest[frame.rest.start as usize..frame.rest.end as usize]
     }

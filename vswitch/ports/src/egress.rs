@@ -1,0 +1,60 @@
+//! How a frame leaves for a device: a front that is built anew, with metadata, addresses, tags and the rest of
+//! the copied head, and behind it the bytes of the frame where they lie.
+
+use weft_core::DropReason;
+use weft_offload::VnetHeader;
+use weft_vlan::{HEAD_MAX, Head, TAG_LEN, Tags};
+use zerocopy::IntoBytes;
+
+/// Bytes of the virtio-net header in front of each frame. virtio 1.2 §5.1.6, without `num_buffers`.
+pub(crate) const VNET: usize = size_of::<VnetHeader>();
+const ADDRESSES: usize = 12;
+
+/// The built front of one frame.
+pub(crate) struct Front {
+    bytes: [u8; VNET + HEAD_MAX + 2 * TAG_LEN],
+    len: usize,
+}
+
+impl Front {
+    pub(crate) const fn new() -> Self {
+        Self { bytes: [0; VNET + HEAD_MAX + 2 * TAG_LEN], len: 0 }
+    }
+
+    /// Builds the front of a frame that leaves with these tags.
+    ///
+    /// # Errors
+    /// [`DropReason::BadOffload`] when what came with the frame did not fit it.
+    pub(crate) fn build(&mut self, head: &Head, tags: Tags) -> Result<(), DropReason> {
+        let offload = head.offload().map_err(|_| DropReason::BadOffload)?;
+        self.put(0, VnetHeader::announce(offload, tags.wire_len()).as_bytes());
+        self.len = VNET;
+        self.len += put_head(&mut self.bytes[VNET..], head, tags);
+        Ok(())
+    }
+
+    fn put(&mut self, at: usize, bytes: &[u8]) {
+        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// Writes a head with these tags behind its addresses; returns the bytes written. `into` has room for
+/// [`HEAD_MAX`] and the tags.
+pub(crate) fn put_head(into: &mut [u8], head: &Head, tags: Tags) -> usize {
+    let (addresses, behind) = head.bytes().split_at(head.bytes().len().min(ADDRESSES));
+    let mut at = 0;
+    let mut put = |bytes: &[u8]| {
+        into[at..at + bytes.len()].copy_from_slice(bytes);
+        at += bytes.len();
+    };
+    put(addresses);
+    for tag in tags.iter() {
+        put(&tag.to_bytes());
+    }
+    put(behind);
+    at
+}

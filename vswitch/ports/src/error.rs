@@ -1,0 +1,56 @@
+//! Why a port could not be opened.
+
+use std::io;
+
+/// Why a port could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The name cannot be that of a device.
+    #[error("`{0}` cannot be a device name: 1 to 15 bytes without spaces, `/`, `:` and `%`")]
+    BadName(String),
+    /// The number of queues is zero or beyond what a TAP can have.
+    #[error("a TAP has 1 to 256 queues, not {0}")]
+    BadQueues(usize),
+    /// There is no such device.
+    #[error("the device does not exist")]
+    NoDevice,
+    /// Another program holds the TAP.
+    #[error("another program has the device open")]
+    Busy,
+    /// A device of this name exists and is something else.
+    #[error(
+        "a device of this name exists and is not a TAP, or one that was made for another number of queues"
+    )]
+    OtherKind,
+    /// Frames of the device do not look like Ethernet.
+    #[error("the device does not carry Ethernet frames")]
+    NotEthernet,
+    /// The descriptor is something else.
+    #[error("the descriptor is not a stream socket")]
+    NotAStream,
+    /// The kernel does not let this process.
+    #[error("the kernel does not permit to {doing}: CAP_NET_ADMIN and CAP_NET_RAW are needed")]
+    NotPermitted {
+        /// What was tried.
+        doing: &'static str,
+    },
+    /// The kernel refused.
+    #[error("could not {doing}")]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// Names the step that failed.
+pub(crate) fn to<E: Into<io::Error>>(doing: &'static str) -> impl FnOnce(E) -> OpenError {
+    move |error| {
+        let source = error.into();
+        match source.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => OpenError::NotPermitted { doing },
+            _ => OpenError::Io { doing, source },
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The sending side of a packet socket: all frames of a burst in one system call, past the queueing discipline.
+//! Tags go in band.
+
+use std::{
+    ffi::{c_int, c_uint},
+    io, mem,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+};
+
+use super::{ENABLED, bind, enlarge, packet_socket};
+use crate::{
+    BURST, Burst, Job, OpenError, Tally, Transmit,
+    egress::{Front, VNET},
+    error::to,
+    sys,
+};
+
+pub(super) struct PacketTransmit {
+    socket: OwnedFd,
+    fronts: Box<[Front; BURST]>,
+    pieces: Vec<libc::iovec>,
+    messages: Vec<libc::mmsghdr>,
+}
+
+// SAFETY: the pointers in `pieces` and `messages` are only followed within one call of `send`, which writes them first.
+unsafe impl Send for PacketTransmit {}
+
+impl PacketTransmit {
+    pub(super) fn open(index: c_int) -> Result<Self, OpenError> {
+        let socket = packet_socket()?;
+        sys::set_option(socket.as_fd(), libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, ENABLED)
+            .map_err(to("send past the queueing discipline"))?;
+        enlarge(socket.as_fd(), libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)
+            .map_err(to("enlarge the send buffer"))?;
+        bind(socket.as_fd(), index, 0)?;
+        Ok(Self {
+            socket,
+            fronts: Box::new([const { Front::new() }; BURST]),
+            pieces: Vec::with_capacity(2 * BURST),
+            messages: Vec::with_capacity(BURST),
+        })
+    }
+
+    /// Lays out a message for each frame that can be sent.
+    fn lay_out(&mut self, burst: &Burst<'_>, jobs: &[Job], tally: &mut Tally) {
+        self.pieces.clear();
+        self.messages.clear();
+        for (job, front) in jobs.iter().zip(self.fronts.iter_mut()) {
+            let frame = &burst.frames()[usize::from(job.frame)];
+            if let Err(reason) = front.build(&frame.head, job.tags) {
+                tally.dropped(reason);
+                continue;
+            }
+            let rest = burst.rest_of(frame);
+            let built = front.bytes();
+            self.pieces.push(libc::iovec {
+                iov_base: built.as_ptr().cast_mut().cast(),
+                iov_len: built.len(),
+            });
+            self.pieces.extend_from_slice(rest);
+            // SAFETY: all zero is a value of this structure of integers and pointers.
+            let mut message: libc::mmsghdr = unsafe { mem::zeroed() };
+            message.msg_hdr.msg_iovlen = (1 + rest.len()) as _;
+            self.messages.push(message);
+        }
+        // The list of pieces has its place in memory only when it is complete.
+        let mut begin = 0;
+        for message in &mut self.messages {
+            message.msg_hdr.msg_iov = self.pieces[begin..].as_mut_ptr();
+            begin += message.msg_hdr.msg_iovlen as usize;
+        }
+    }
+
+    /// Sends messages until the kernel refuses one; returns how many it took.
+    fn send_some(&mut self, from: usize) -> io::Result<usize> {
+        let messages = &mut self.messages[from..];
+        // SAFETY: the messages point at pieces, these at fronts of ours and at bytes of the burst's scatter list,
+        // which is valid while the burst is borrowed; the kernel writes only each message's `msg_len`.
+        let sent = unsafe {
+            libc::sendmmsg(
+                self.socket.as_raw_fd(),
+                messages.as_mut_ptr(),
+                messages.len() as c_uint,
+                0,
+            )
+        };
+        Ok(sys::check(sent)? as usize)
+    }
+}
+
+impl Transmit for PacketTransmit {
+    fn send(&mut self, burst: &Burst<'_>, jobs: &[Job], tally: &mut Tally) {
+        for jobs in jobs.chunks(BURST) {
+            self.lay_out(burst, jobs, tally);
+            let mut done = 0;
+            while done < self.messages.len() {
+                match self.send_some(done) {
+                    Ok(sent) => {
+                        for message in &self.messages[done..done + sent] {
+                            tally.sent(message.msg_len as usize - VNET);
+                        }
+                        done += sent;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => {
+                        tally.dropped(sys::refusal(&error));
+                        done += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    fn flush(&mut self) {}
+
+    fn backlog(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}

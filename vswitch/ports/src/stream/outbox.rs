@@ -1,0 +1,146 @@
+//! What a stream is still to send: whole frames with their lengths, finished in software, in one bounded buffer.
+
+use std::slice;
+
+use weft_core::DropReason;
+use weft_offload::{Segments, finish_checksum};
+use weft_vlan::{Gso, HEAD_MAX, Head, Offload, TAG_LEN, Tags};
+
+use crate::egress::put_head;
+
+/// Bytes that may wait for a slow reader.
+const LIMIT: usize = 256 * 1024;
+const LENGTH: usize = 4;
+
+/// Frames on their way into a socket. A frame is in it whole or not at all, so that none is ever cut short.
+pub(super) struct Outbox {
+    bytes: Vec<u8>,
+    /// How many of `bytes` the socket has taken.
+    sent: usize,
+    /// A super-frame in one piece, before it is cut.
+    whole: Vec<u8>,
+}
+
+impl Outbox {
+    pub(super) fn new() -> Self {
+        Self { bytes: Vec::with_capacity(LIMIT), sent: 0, whole: Vec::new() }
+    }
+
+    /// Returns what the socket is to take next.
+    pub(super) fn pending(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+
+    /// Takes note of bytes that the socket has taken.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.sent += bytes;
+        if self.sent == self.bytes.len() {
+            self.clear();
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.sent = 0;
+    }
+
+    /// Adds a frame; returns its length on the wire, for a super-frame before it was cut.
+    ///
+    /// # Errors
+    /// [`DropReason::QueueFull`] when it would be more than may wait, [`DropReason::BadOffload`] when its metadata lies.
+    pub(super) fn put(
+        &mut self,
+        head: &Head,
+        rest: &[libc::iovec],
+        tags: Tags,
+    ) -> Result<usize, DropReason> {
+        let offload = head.offload().map_err(|_| DropReason::BadOffload)?;
+        let len = head.untagged_len() + tags.wire_len();
+        let needed = match offload.gso {
+            Some(gso) => cut_len(len, gso, tags.wire_len()),
+            None => LENGTH + len,
+        };
+        if self.pending().len() + needed > LIMIT {
+            return Err(DropReason::QueueFull);
+        }
+        if self.bytes.len() + needed > LIMIT {
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
+        let begin = self.bytes.len();
+        match offload.gso {
+            Some(gso) => self.put_cut(gso, head, rest, tags),
+            None => self.put_plain(offload, head, rest, tags),
+        }
+        .map_err(|()| {
+            self.bytes.truncate(begin);
+            DropReason::BadOffload
+        })?;
+        Ok(len)
+    }
+
+    fn put_plain(
+        &mut self,
+        offload: Offload,
+        head: &Head,
+        rest: &[libc::iovec],
+        tags: Tags,
+    ) -> Result<(), ()> {
+        let begin = self.bytes.len() + LENGTH;
+        self.bytes.extend_from_slice(&[0; LENGTH]);
+        append(&mut self.bytes, head, rest, tags);
+        if let Some(csum) = offload.csum {
+            finish_checksum(&mut self.bytes[begin..], csum, tags.wire_len()).map_err(|_| ())?;
+        }
+        put_length(&mut self.bytes, begin);
+        Ok(())
+    }
+
+    fn put_cut(
+        &mut self,
+        gso: Gso,
+        head: &Head,
+        rest: &[libc::iovec],
+        tags: Tags,
+    ) -> Result<(), ()> {
+        self.whole.clear();
+        append(&mut self.whole, head, rest, tags);
+        let mut segments = Segments::new(&self.whole, gso, tags.wire_len()).map_err(|_| ())?;
+        loop {
+            let begin = self.bytes.len() + LENGTH;
+            self.bytes.extend_from_slice(&[0; LENGTH]);
+            if segments.next_into(&mut self.bytes).is_none() {
+                self.bytes.truncate(begin - LENGTH);
+                return Ok(());
+            }
+            put_length(&mut self.bytes, begin);
+        }
+    }
+}
+
+/// Returns the bytes that a super-frame of `len` bytes takes with all its segments' headers and lengths.
+fn cut_len(len: usize, gso: Gso, pushed: usize) -> usize {
+    let headers = usize::from(gso.header_len) + pushed;
+    let payload = len.saturating_sub(headers);
+    payload + payload.div_ceil(usize::from(gso.size.max(1))) * (LENGTH + headers)
+}
+
+/// Appends a frame in one piece.
+fn append(to: &mut Vec<u8>, head: &Head, rest: &[libc::iovec], tags: Tags) {
+    let mut front = [0; HEAD_MAX + 2 * TAG_LEN];
+    let len = put_head(&mut front, head, tags);
+    to.extend_from_slice(&front[..len]);
+    for piece in rest {
+        // SAFETY: the pieces are a burst's scatter list, which is valid while the caller borrows the burst, and
+        // nobody writes to what queues of this kind hand out.
+        to.extend_from_slice(unsafe {
+            slice::from_raw_parts(piece.iov_base.cast(), piece.iov_len)
+        });
+    }
+}
+
+/// Writes the length of the frame that begins here and goes on to the end, in front of it.
+fn put_length(bytes: &mut [u8], begin: usize) {
+    let len = (bytes.len() - begin) as u32;
+    bytes[begin - LENGTH..begin].copy_from_slice(&len.to_be_bytes());
+}
