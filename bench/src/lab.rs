@@ -76,15 +76,13 @@ pub struct Process {
 }
 
 impl Lab {
-    /// Creates a lab with an empty scratch directory at `dir`.
+    /// Creates a lab whose scratch directory is `dir`, which must not hold anything yet.
     ///
     /// # Errors
-    /// When the directory cannot be made.
+    /// When the directory cannot be made or holds something.
     pub fn new(dir: &Path, lifetime: Lifetime) -> Result<Self> {
-        if dir.exists() {
-            fs::remove_dir_all(dir).with_context(|| format!("remove {}", dir.display()))?;
-        }
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+        ensure!(fs::read_dir(dir)?.next().is_none(), "{} holds something already", dir.display());
         let held = Held { dir: Some(dir.to_owned()), ..Held::default() };
         Ok(Self { held: Arc::new(Mutex::new(held)), dir: dir.to_owned(), lifetime })
     }

@@ -5,7 +5,7 @@
 //! ```
 
 use std::{
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -79,11 +79,6 @@ enum Switch {
 }
 
 impl Peer {
-    /// Tells whether this is Open vSwitch.
-    pub fn is_ovs(self) -> bool {
-        matches!(self, Self::OvsVeth | Self::OvsVethTso | Self::OvsTap | Self::OvsTapTso)
-    }
-
     /// Tells whether this is weft.
     pub fn is_weft(self) -> bool {
         matches!(self, Self::WeftTap | Self::WeftNetdev)
@@ -103,6 +98,13 @@ impl Peer {
             Self::WeftTap => "**weft, `tap` ports**",
             Self::WeftNetdev => "**weft, `netdev` ports on veth**",
         }
+    }
+}
+
+impl fmt::Display for Peer {
+    /// Writes the name that the command line takes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_possible_value().map_or(Ok(()), |value| f.write_str(value.get_name()))
     }
 }
 

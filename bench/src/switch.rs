@@ -52,7 +52,12 @@ pub fn bench(options: &Options, tools: &Tools, out: &Path) -> Result<()> {
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         bail!("another bench runs here; two at once measure each other");
     }
-    let lab = Lab::new(&out.join("scratch"), Lifetime::Run)?;
+    let scratch = out.join("scratch");
+    if scratch.exists() {
+        // Of a bench that was killed; the lock says that none runs.
+        fs::remove_dir_all(&scratch)?;
+    }
+    let lab = Lab::new(&scratch, Lifetime::Run)?;
     lab.end_on_signal()?;
 
     let peers = options.peers();

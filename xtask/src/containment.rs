@@ -20,18 +20,25 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("unshare");
     // `ip netns` keeps its names under /run, which must be writable and not the machine's.
     command.args(["--user", "--map-root-user", "--net", "--mount", "--", "sh", "-c"]);
-    command.arg("mount -t tmpfs tmpfs /run && ip link set lo up && exec \"$@\"").arg("sh").arg(program);
+    command
+        .arg("mount -t tmpfs tmpfs /run && ip link set lo up && exec \"$@\"")
+        .arg("sh")
+        .arg(program);
     command
 }
 
-/// Runs this program anew as root of a user namespace, when it is not root already.
+/// Tells whether this process is in a user namespace of [`command`]'s making.
+pub(crate) fn in_user_namespace() -> bool {
+    // The first namespace maps all there is; one for a single user maps a single id.
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().nth(2) == Some("1")
+}
+
+/// Runs this program anew as root of a user namespace, with `more` arguments.
 ///
 /// # Errors
-/// When the kernel does not allow it; otherwise it does not return for one who is not root.
-pub(crate) fn enter() -> Result<()> {
-    if is_root() {
-        return Ok(());
-    }
+/// When the kernel does not allow it; otherwise it does not return.
+pub(crate) fn enter(more: &[&str]) -> Result<()> {
     let mut trial = Command::new("unshare");
     trial.args(["--user", "--map-root-user", "--net", "--mount", "true"]);
     if !trial.output().is_ok_and(|output| output.status.success()) {
@@ -41,7 +48,8 @@ pub(crate) fn enter() -> Result<()> {
         );
     }
     let program = env::current_exe().context("this program's own path")?;
-    Err(command(program).args(env::args_os().skip(1)).exec()).context("enter a user namespace")
+    Err(command(program).args(env::args_os().skip(1)).args(more).exec())
+        .context("enter a user namespace")
 }
 
 /// Runs this program anew when the search path lacks the system's directories, as it does for users on

@@ -1,10 +1,15 @@
 //! `cargo xtask`: everything around the code that takes more than one command. See `cargo xtask --help`.
 
+mod bench;
 mod containment;
+mod demo;
+mod fuzz;
 mod guest;
 mod layout;
 mod say;
 mod setup;
+mod step;
+mod test;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -22,6 +27,15 @@ enum Command {
     Setup,
     /// Build the kernel and initramfs that guests boot, under target/guest.
     GuestImage,
+    /// Show virtual machines talking on VLANs, and what must not talk not talking.
+    Demo(demo::Options),
+    /// Run everything that must hold: checks, tests with real devices and real guests, interleavings.
+    Test(test::Options),
+    /// Feed the fuzz targets.
+    Fuzz(fuzz::Options),
+    /// Measure.
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 fn main() -> Result<()> {
@@ -38,5 +52,9 @@ fn main() -> Result<()> {
             say::good(&format!("guests boot {}/vmlinuz with initrd.cpio beside it", dir.display()));
             Ok(())
         }
+        Command::Demo(options) => demo::run(&options),
+        Command::Test(options) => test::run(options),
+        Command::Fuzz(options) => fuzz::run(&options),
+        Command::Bench(bench) => bench::run(bench),
     }
 }

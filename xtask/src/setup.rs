@@ -78,7 +78,10 @@ pub(crate) fn ensure_for(needs: &[Need]) -> Result<()> {
 
 fn install_packages(packages: &[&str]) -> Result<()> {
     let list = packages.join(" ");
-    ensure!(find_program("apt-get").is_some(), "missing: {list}; this machine has no apt-get to install them");
+    ensure!(
+        find_program("apt-get").is_some(),
+        "missing: {list}; this machine has no apt-get to install them"
+    );
     if !is_root() {
         bail!(
             "missing Debian packages: {list}\n\
@@ -131,7 +134,10 @@ fn install_tool(tool: &str, installer: &[&str]) -> Result<()> {
     let line = installer.join(" ");
     say::note(&format!("cargo {tool} is missing: {line} (this may take minutes)"));
     let status = Command::new(installer[0]).args(&installer[1..]).status();
-    ensure!(status.is_ok_and(|status| status.success()), "cargo {tool} is missing; install it with: {line}");
+    ensure!(
+        status.is_ok_and(|status| status.success()),
+        "cargo {tool} is missing; install it with: {line}"
+    );
     Ok(())
 }
 
@@ -161,7 +167,9 @@ impl Drop for ServicesStayDown {
         if self.ours
             && let Err(error) = fs::remove_file(POLICY)
         {
-            say::bad(&format!("{POLICY} could not be removed ({error}): no service starts until it is gone"));
+            say::bad(&format!(
+                "{POLICY} could not be removed ({error}): no service starts until it is gone"
+            ));
         }
     }
 }

@@ -50,12 +50,19 @@ pub(crate) fn current() -> Result<Package> {
 /// When apt or dpkg fails.
 pub(crate) fn unpack(kernel: &Package, dir: &Path) -> Result<Unpacked> {
     let download = || {
-        run(Command::new("apt-get").current_dir(dir).args(["-q", "download", &kernel.name, BUSYBOX]))
+        run(Command::new("apt-get").current_dir(dir).args([
+            "-q",
+            "download",
+            &kernel.name,
+            BUSYBOX,
+        ]))
     };
     if let Err(error) = download() {
         // What old lists name may be gone from the server.
         if !is_root() {
-            return Err(error.context("download failed; old lists are renewed with: sudo apt-get update"));
+            return Err(
+                error.context("download failed; old lists are renewed with: sudo apt-get update")
+            );
         }
         setup::update_lists()?;
         download()?;
@@ -69,12 +76,14 @@ pub(crate) fn unpack(kernel: &Package, dir: &Path) -> Result<Unpacked> {
     }
     let boot = find_in(&files.join("boot"), "vmlinuz-")?;
     // Newer packages have everything under /usr.
-    let base = [files.join("usr"), files.clone()].into_iter().find(|dir| dir.join("lib/modules").exists());
+    let base =
+        [files.join("usr"), files.clone()].into_iter().find(|dir| dir.join("lib/modules").exists());
     let base = base.context("the kernel's package has no modules")?;
     let release = find_in(&base.join("lib/modules"), "")?;
     let release = release.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let busybox = ["usr/bin/busybox", "bin/busybox"].map(|path| files.join(path));
-    let busybox = busybox.into_iter().find(|path| path.exists()).context("no busybox in its package")?;
+    let busybox =
+        busybox.into_iter().find(|path| path.exists()).context("no busybox in its package")?;
     Ok(Unpacked { image: boot, base, release, busybox })
 }
 
@@ -96,7 +105,8 @@ impl Unpacked {
     /// # Errors
     /// When a module exists neither as a file nor built in.
     pub(crate) fn stage_modules(&self, names: &[&str], stage: &Path) -> Result<()> {
-        let depmod = |base: &Path| run(Command::new("depmod").arg("-b").arg(base).arg(&self.release));
+        let depmod =
+            |base: &Path| run(Command::new("depmod").arg("-b").arg(base).arg(&self.release));
         depmod(&self.base)?;
         let from = self.base.join("lib/modules").join(&self.release);
         let to = stage.join("lib/modules").join(&self.release);
@@ -181,7 +191,10 @@ mod tests {
 
     #[test]
     fn built_in_module_needs_no_file() {
-        assert_eq!(wanted(DEP, "kernel/net/packet/af-packet.ko\n", &["af_packet"]).unwrap().len(), 0);
+        assert_eq!(
+            wanted(DEP, "kernel/net/packet/af-packet.ko\n", &["af_packet"]).unwrap().len(),
+            0
+        );
     }
 
     #[test]

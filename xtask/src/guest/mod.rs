@@ -111,7 +111,8 @@ fn initramfs(kernel: &kernel::Unpacked, work: &Path) -> Result<Vec<u8>> {
 
     archive.file(Path::new("bin/busybox"), 0o755, &fs::read(&kernel.busybox)?)?;
     let applets = run(Command::new(&kernel.busybox).arg("--list"))?;
-    let applets = applets.lines().filter(|name| !PROGRAMS.contains(name) && !NOT_FROM_BUSYBOX.contains(name));
+    let applets =
+        applets.lines().filter(|name| !PROGRAMS.contains(name) && !NOT_FROM_BUSYBOX.contains(name));
     for applet in applets {
         archive.symlink(&Path::new("bin").join(applet), "busybox")?;
     }
@@ -147,7 +148,8 @@ fn add_tree(archive: &mut Archive, from: &Path, to: &Path) -> Result<()> {
 
 fn libraries_of(program: &Path) -> Result<Vec<PathBuf>> {
     let text = run(Command::new("ldd").arg(program))?;
-    let absolute = |line: &str| line.split_whitespace().find(|word| word.starts_with('/')).map(PathBuf::from);
+    let absolute =
+        |line: &str| line.split_whitespace().find(|word| word.starts_with('/')).map(PathBuf::from);
     Ok(text.lines().filter_map(absolute).collect())
 }
 

@@ -1,0 +1,70 @@
+//! A demo that was left up: how to look around in it, and how to end it.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use weft_bench::lab::Leftovers;
+
+use crate::{layout, say};
+
+/// What is known of a kept demo.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Kept {
+    pub(crate) leftovers: Leftovers,
+    /// The consoles of the machines, by name.
+    pub(crate) consoles: Vec<(String, PathBuf)>,
+}
+
+impl Kept {
+    /// Remembers it for later commands.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn save(&self) -> Result<()> {
+        let path = place();
+        fs::write(&path, serde_json::to_string_pretty(self)?)
+            .with_context(|| format!("write {}", path.display()))
+    }
+
+    /// Returns the demo that was kept, if one was.
+    ///
+    /// # Errors
+    /// When its file cannot be read.
+    pub(crate) fn load() -> Result<Option<Self>> {
+        let path = place();
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        Ok(Some(serde_json::from_str(&text).with_context(|| format!("read {}", path.display()))?))
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// When something of it resists.
+    pub(crate) fn end(&self) -> Result<()> {
+        self.leftovers.end()?;
+        fs::remove_file(place()).context("forget the kept demo")?;
+        say::good("the kept demo is gone: processes, namespaces, files");
+        Ok(())
+    }
+
+    /// Returns the console of a machine.
+    ///
+    /// # Errors
+    /// When there is no such machine.
+    pub(crate) fn console(&self, name: &str) -> Result<&PathBuf> {
+        let Some((_, socket)) = self.consoles.iter().find(|(machine, _)| machine == name) else {
+            let names: Vec<_> = self.consoles.iter().map(|(machine, _)| machine.as_str()).collect();
+            bail!("the kept demo has no machine {name}; it has: {}", names.join(", "));
+        };
+        Ok(socket)
+    }
+}
+
+fn place() -> PathBuf {
+    layout::target().join("demo.json")
+}

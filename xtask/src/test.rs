@@ -1,0 +1,79 @@
+//! `cargo xtask test`: everything that must hold, cheapest first.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::{
+    containment, fuzz, guest, layout, say,
+    setup::{self, Need},
+    step::{Steps, cargo, show},
+};
+
+/// How thorough the tests are.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Options {
+    /// More seeds for the property tests, and a round of fuzzing for each target.
+    #[arg(long)]
+    long: bool,
+}
+
+const SEEDS_OF_A_LONG_RUN: &str = "20000";
+const FUZZ_ROUND: Duration = Duration::from_secs(60);
+
+/// Runs all steps.
+///
+/// # Errors
+/// The first step that fails.
+pub(crate) fn run(options: Options) -> Result<()> {
+    let mut steps = Steps::begin();
+    let needs = [Need::GuestImage, Need::Guests, Need::Checks];
+    steps.step("Set-up", || setup::ensure_for(&needs))?;
+    steps.step("Formatting", || show(&mut cargo(&["fmt", "--all", "--check"])))?;
+    steps.step("Clippy", || {
+        let args = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+        show(&mut cargo(&args))
+    })?;
+    steps.step("Dependencies: bans, licences, sources", || {
+        show(&mut cargo(&["deny", "check", "bans", "licenses", "sources"]))
+    })?;
+    steps.step("Build weftd and weftctl", || {
+        show(&mut cargo(&["build", "--locked", "-p", "weftd", "-p", "weftctl"]))
+    })?;
+    steps.step("Guests' image", || guest::ensure_image().map(|_| ()))?;
+    steps.step("Unit, property, namespace and guest tests", || {
+        // Built first: inside a user namespace there is no way to a registry.
+        let nextest = ["nextest", "run", "--workspace", "--locked"];
+        show(cargo(&nextest).arg("--no-run"))?;
+        if !containment::is_root() {
+            say::note("not root: the tests run in a user namespace");
+        }
+        let mut command = containment::command("cargo");
+        command.args(nextest).current_dir(layout::root());
+        if options.long {
+            command.env("PROPTEST_CASES", SEEDS_OF_A_LONG_RUN);
+        }
+        show(command.env("WEFT_GUEST_DIR", layout::guest()))
+    })?;
+    steps.step("Examples in the documentation", || {
+        show(&mut cargo(&["test", "--workspace", "--doc", "--locked", "--quiet"]))
+    })?;
+    steps.step("Interleavings of the forwarding database (loom)", || {
+        let mut command =
+            cargo(&["nextest", "run", "--release", "--locked", "-p", "weft-core", "loom"]);
+        // Flags of its own need a directory of their own, or everything else is built anew.
+        command
+            .env("RUSTFLAGS", "--cfg loom")
+            .env("CARGO_TARGET_DIR", layout::target().join("loom"));
+        show(&mut command)
+    })?;
+    if options.long {
+        setup::ensure_for(&[Need::Fuzz])?;
+        for target in fuzz::targets()? {
+            steps.step(&format!("Fuzzing: {target}"), || fuzz::one(&target, FUZZ_ROUND))?;
+        }
+    }
+    steps.finish();
+    Ok(())
+}
