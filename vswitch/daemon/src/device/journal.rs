@@ -43,16 +43,26 @@ pub(super) struct Record {
     /// Its MAC address when it was claimed.
     pub(super) mac: Option<MacAddr>,
     pub(super) place: Place,
+    pub(super) purpose: Purpose,
     pub(super) changes: Changes,
 }
 
+/// What sort of port a device was claimed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Purpose {
+    Netdev,
+    Tap,
+}
+
 impl Record {
-    pub(super) fn new(link: &Link, place: &Place) -> Self {
+    pub(super) fn new(link: &Link, place: &Place, purpose: Purpose) -> Self {
         Self {
             device: link.name.clone(),
             index: link.index,
             mac: link.mac,
             place: place.clone(),
+            purpose,
             changes: Changes::default(),
         }
     }
@@ -183,12 +193,15 @@ fn read(path: &Path) -> io::Result<Option<Record>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other?,
     };
-    let record = serde_json::from_slice(&text)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display())))?;
+    let record = serde_json::from_slice(&text).map_err(|error| {
+        io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
+    })?;
     Ok(Some(record))
 }
 
 /// Runs file work where it may block.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }

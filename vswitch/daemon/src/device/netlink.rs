@@ -8,15 +8,15 @@ use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressMessage, AddressProtocol, AddressScope},
     link::{
-        AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType,
-        LinkMessage,
+        AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkFlags, LinkInfo,
+        LinkLayerType, LinkMessage,
     },
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol},
 };
 use rtnetlink::{
     packet_core::{
-        ErrorMessage, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL,
-        NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, NlasIterator,
+        ErrorMessage, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR,
+        NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, NlasIterator,
     },
     sys::AsyncSocket,
 };
@@ -29,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const DUMP_ATTEMPTS: usize = 16;
 /// `NLMSGERR_ATTR_MSG`: the kernel's own words about an error. netlink(7), extended acknowledgements.
 const NLMSGERR_ATTR_MSG: u16 = 1;
+
+/// `IN6_ADDR_GEN_MODE_NONE`: the kernel makes no address of its own, so it sends no DAD, RS or MLD.
+pub(super) const NO_ADDRESSES: u8 = 1;
 
 /// A request that failed: the errno, and the kernel's own words when it gave some.
 #[derive(Debug, thiserror::Error)]
@@ -130,7 +133,9 @@ impl Link {
                 LinkAttribute::Link(index) if *index != 0 => link.lower = Some(*index),
                 LinkAttribute::LinkNetNsId(_) => lower_elsewhere = true,
                 LinkAttribute::LinkInfo(infos) => link.kind = kind(infos),
-                LinkAttribute::AfSpecUnspec(families) => link.address_generation = address_generation(families),
+                LinkAttribute::AfSpecUnspec(families) => {
+                    link.address_generation = address_generation(families);
+                }
                 _ => {}
             }
         }
@@ -259,7 +264,8 @@ impl Netlink {
             RouteNetlinkMessage::NewLink(message) => Link::read(message),
             _ => None,
         });
-        link.map(Some).ok_or_else(|| Failure::own(Errno::PROTO, "the answer about the device is unreadable"))
+        link.map(Some)
+            .ok_or_else(|| Failure::own(Errno::PROTO, "the answer about the device is unreadable"))
     }
 
     /// Returns all devices.
@@ -340,19 +346,32 @@ impl Netlink {
     }
 
     /// Takes an IPv6 address off a device.
-    pub(super) async fn remove_address(&self, index: u32, ip: Ipv6Addr, prefix: u8) -> Result<(), Failure> {
+    pub(super) async fn remove_address(
+        &self,
+        index: u32,
+        ip: Ipv6Addr,
+        prefix: u8,
+    ) -> Result<(), Failure> {
         self.tell(RouteNetlinkMessage::DelAddress(link_local(index, ip, prefix)), 0).await
     }
 
     /// Gives a device a link-local IPv6 address as if the kernel had made it.
-    pub(super) async fn add_link_local(&self, index: u32, ip: Ipv6Addr, prefix: u8) -> Result<(), Failure> {
+    pub(super) async fn add_link_local(
+        &self,
+        index: u32,
+        ip: Ipv6Addr,
+        prefix: u8,
+    ) -> Result<(), Failure> {
         let mut message = link_local(index, ip, prefix);
         message.attributes.push(AddressAttribute::Protocol(AddressProtocol::LinkLocal));
         self.tell(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL).await
     }
 
     /// Asks for a whole table, again when it changed while it was read.
-    pub(super) async fn dump(&self, query: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>, Failure> {
+    pub(super) async fn dump(
+        &self,
+        query: RouteNetlinkMessage,
+    ) -> Result<Vec<RouteNetlinkMessage>, Failure> {
         for _ in 1..DUMP_ATTEMPTS {
             match self.request(query.clone(), NLM_F_DUMP).await {
                 Err(failure) if failure.is(Errno::INTR) => {}
@@ -363,11 +382,19 @@ impl Netlink {
     }
 
     /// Makes a change and waits for the acknowledgement.
-    pub(super) async fn tell(&self, change: RouteNetlinkMessage, flags: u16) -> Result<(), Failure> {
+    pub(super) async fn tell(
+        &self,
+        change: RouteNetlinkMessage,
+        flags: u16,
+    ) -> Result<(), Failure> {
         self.request(change, NLM_F_ACK | flags).await.map(drop)
     }
 
-    async fn request(&self, message: RouteNetlinkMessage, flags: u16) -> Result<Vec<RouteNetlinkMessage>, Failure> {
+    async fn request(
+        &self,
+        message: RouteNetlinkMessage,
+        flags: u16,
+    ) -> Result<Vec<RouteNetlinkMessage>, Failure> {
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | flags;
         let request = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
@@ -384,9 +411,14 @@ impl Netlink {
                         return Err(Failure::kernel(&error, answer.header.flags));
                     }
                     NetlinkPayload::Done(done) if done.code < 0 => {
-                        return Err(Failure { errno: Errno::from_raw_os_error(-done.code), said: None });
+                        return Err(Failure {
+                            errno: Errno::from_raw_os_error(-done.code),
+                            said: None,
+                        });
                     }
-                    NetlinkPayload::Overrun(_) => return Err(Failure::own(Errno::NOBUFS, "netlink overrun")),
+                    NetlinkPayload::Overrun(_) => {
+                        return Err(Failure::own(Errno::NOBUFS, "netlink overrun"));
+                    }
                     _ => {}
                 }
             }
@@ -397,7 +429,10 @@ impl Netlink {
         };
         match tokio::time::timeout(PATIENCE, collect).await {
             Ok(result) => result,
-            Err(_) => Err(Failure::own(Errno::TIMEDOUT, "the kernel's answer did not come or is unreadable")),
+            Err(_) => Err(Failure::own(
+                Errno::TIMEDOUT,
+                "the kernel's answer did not come or is unreadable",
+            )),
         }
     }
 }

@@ -7,7 +7,9 @@
 
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    tc::{TcAttribute, TcBpfFlags, TcFilterBpfOption, TcHandle, TcMessage, TcOption, TcU32OptionFlags},
+    tc::{
+        TcAttribute, TcBpfFlags, TcFilterBpfOption, TcHandle, TcMessage, TcOption, TcU32OptionFlags,
+    },
 };
 use rtnetlink::packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL};
 use rustix::io::Errno;
@@ -37,6 +39,9 @@ fn drop_everything() -> [u8; 8] {
 pub(super) struct Filter {
     pub(super) kind: String,
     pub(super) priority: u16,
+    pub(super) protocol: u16,
+    pub(super) chain: u32,
+    /// Zero where it stands for its priority as a whole.
     pub(super) handle: u32,
 }
 
@@ -46,9 +51,11 @@ impl Filter {
         self.kind == KIND && self.priority == PRIORITY && self.handle == handle
     }
 
-    /// Tells whether the drop cannot stand beside this filter: one priority holds one kind.
+    /// Tells whether the drop cannot stand beside this filter: a priority holds one kind and protocol.
     pub(super) fn is_in_the_way(&self) -> bool {
-        self.priority == PRIORITY && self.kind != KIND
+        self.chain == 0
+            && self.priority == PRIORITY
+            && (self.kind != KIND || self.protocol != ETH_P_ALL)
     }
 }
 
@@ -64,7 +71,8 @@ impl Netlink {
         let answers = self.dump(RouteNetlinkMessage::GetQueueDiscipline(query)).await?;
         Ok(answers.into_iter().find_map(|answer| match answer {
             RouteNetlinkMessage::NewQueueDiscipline(qdisc)
-                if qdisc.header.index == index.cast_signed() && qdisc.header.parent == TcHandle::CLSACT =>
+                if qdisc.header.index == index.cast_signed()
+                    && qdisc.header.parent == TcHandle::CLSACT =>
             {
                 kind(&qdisc.attributes)
             }
@@ -92,12 +100,12 @@ impl Netlink {
                 RouteNetlinkMessage::NewTrafficFilter(filter) => Some(Filter {
                     kind: kind(&filter.attributes)?,
                     priority: (filter.header.info >> 16) as u16,
+                    protocol: u16::from_be(filter.header.info as u16),
+                    chain: chain(&filter.attributes),
                     handle: filter.header.handle.into(),
                 }),
                 _ => None,
             })
-            // A dump also names each priority by itself, with no handle.
-            .filter(|filter| filter.handle != 0)
             .collect())
     }
 
@@ -164,6 +172,14 @@ fn drop_filter(index: u32, handle: u32) -> TcMessage {
 
 fn other(kind: u16, value: &[u8]) -> TcFilterBpfOption {
     TcFilterBpfOption::Other(DefaultNla::new(kind, value.to_vec()))
+}
+
+fn chain(attributes: &[TcAttribute]) -> u32 {
+    let chain = attributes.iter().find_map(|attribute| match attribute {
+        TcAttribute::Chain(chain) => Some(*chain),
+        _ => None,
+    });
+    chain.unwrap_or(0)
 }
 
 fn kind(attributes: &[TcAttribute]) -> Option<String> {

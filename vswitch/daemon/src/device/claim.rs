@@ -1,0 +1,191 @@
+//! How a claim is made: looked at, written down, done; in this order, and again from where a former
+//! daemon left it.
+
+use rustix::io::Errno;
+
+use super::{
+    Devices, Refusal, Trouble, context,
+    journal::{LinkLocal, MtuChange, Purpose, Record},
+    netlink::{Link, NO_ADDRESSES, State},
+    silence, state_dir, suitable,
+};
+
+/// Whose claim goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// It begins here.
+    New,
+    /// A former daemon's, or an earlier one of this daemon.
+    Former,
+}
+
+impl Devices {
+    pub(super) async fn claim_netdev(&self, link: &Link) -> Result<(), Refusal> {
+        let name = &link.name;
+        let link_locals = suitable::check_netdev(&self.netlink, link).await?;
+        let look = context(name, "look at its traffic filters");
+        let qdisc = self.netlink.ingress_qdisc(link.index).await.map_err(&look)?;
+        let filters = self.netlink.ingress_filters(link.index).await.map_err(&look)?;
+        if let Some(other) = filters.iter().find(|filter| filter.is_in_the_way()) {
+            let reason = format!(
+                "has a {} filter at ingress priority {}, where weft's has to stand; move it to another priority",
+                other.kind, other.priority
+            );
+            return Err(Refusal::Unsuitable { device: name.clone(), reason });
+        }
+
+        let (mut record, origin) = self.record_of(link, Purpose::Netdev).await?;
+        let changes = &mut record.changes;
+        let handle = match changes.drop_handle {
+            Some(handle) => handle,
+            None => silence::new_handle()
+                .map_err(|error| Trouble::new(name, "draw a filter handle", &error))?,
+        };
+        changes.drop_handle = Some(handle);
+        changes.made_clsact |= qdisc.is_none();
+        if let Some(mode) = link.address_generation.filter(|&mode| mode != NO_ADDRESSES) {
+            changes.address_generation.get_or_insert(mode);
+        }
+        note(&mut changes.link_locals, &link_locals);
+        changes.set_up |= !link.up;
+        self.journal.save(&record).await.map_err(state_dir(name))?;
+
+        let has_drop = filters.iter().any(|filter| filter.is_drop(handle));
+        let done = self.silence(link, &mut record, qdisc.is_some(), has_drop).await;
+        self.settle(done, &record, origin).await
+    }
+
+    /// Does what the record of a `netdev` claim says. The drop comes first and the way up last, so that
+    /// the host hears nothing in between.
+    async fn silence(
+        &self,
+        link: &Link,
+        record: &mut Record,
+        has_clsact: bool,
+        has_drop: bool,
+    ) -> Result<(), Refusal> {
+        let Link { index, name, .. } = link;
+        if !has_clsact {
+            self.netlink
+                .add_clsact(*index)
+                .await
+                .map_err(context(name, "give it a clsact qdisc"))?;
+        }
+        if let Some(handle) = record.changes.drop_handle.filter(|_| !has_drop) {
+            let step = "keep the host's stack from hearing it";
+            self.netlink.add_drop(*index, handle).await.map_err(context(name, step))?;
+        }
+        if link.address_generation.is_some_and(|mode| mode != NO_ADDRESSES) {
+            let step = "keep the kernel from making IPv6 addresses for it";
+            self.netlink
+                .set_address_generation(*index, NO_ADDRESSES)
+                .await
+                .map_err(context(name, step))?;
+        }
+        // The kernel may have made one since the check.
+        let step = "take off its link-local address";
+        let addresses = self.netlink.addresses(*index).await.map_err(context(name, step))?;
+        let link_locals = suitable::link_locals(&addresses, link.mac);
+        if note(&mut record.changes.link_locals, &link_locals) {
+            self.journal.save(record).await.map_err(state_dir(name))?;
+        }
+        for LinkLocal { address, prefix } in link_locals {
+            match self.netlink.remove_address(*index, address, prefix).await {
+                Err(failure) if failure.is(Errno::ADDRNOTAVAIL) => {}
+                other => other.map_err(context(name, step))?,
+            }
+        }
+        if !link.up {
+            self.netlink.set_state(*index, State::Up).await.map_err(context(name, "set it up"))?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn claim_tap(&self, link: &Link, mtu: Option<u32>) -> Result<(), Refusal> {
+        let name = &link.name;
+        let (mut record, origin) = self.record_of(link, Purpose::Tap).await?;
+        record.changes.set_up |= !link.up;
+        if let Some(set) = mtu.filter(|&mtu| mtu != link.mtu) {
+            let before = record.changes.mtu.map_or(link.mtu, |change| change.before);
+            record.changes.mtu = Some(MtuChange { before, set });
+        }
+        self.journal.save(&record).await.map_err(state_dir(name))?;
+        let done = self.ready(link, mtu).await;
+        self.settle(done, &record, origin).await
+    }
+
+    async fn ready(&self, link: &Link, mtu: Option<u32>) -> Result<(), Refusal> {
+        let Link { index, name, .. } = link;
+        if let Some(mtu) = mtu.filter(|&mtu| mtu != link.mtu) {
+            self.netlink
+                .set_mtu(*index, mtu)
+                .await
+                .map_err(context(name, &format!("set its MTU to {mtu}")))?;
+        }
+        if !link.up {
+            self.netlink.set_state(*index, State::Up).await.map_err(context(name, "set it up"))?;
+        }
+        Ok(())
+    }
+
+    /// Takes a new claim that failed half way back. One of a former daemon stays: it fails closed.
+    async fn settle(
+        &self,
+        done: Result<(), Refusal>,
+        record: &Record,
+        origin: Origin,
+    ) -> Result<(), Refusal> {
+        if done.is_err()
+            && origin == Origin::New
+            && let Err(trouble) = self.undo(record).await
+        {
+            tracing::warn!(device = record.device, %trouble, "a failed claim could not be taken back");
+        }
+        done
+    }
+
+    /// Takes back what stands in the way of a claim: that of the device which had this name before, renamed
+    /// or gone with its guest, and that of this device as another sort of port.
+    pub(super) async fn make_way(&self, link: &Link, purpose: Purpose) -> Result<(), Refusal> {
+        let (records, unreadable) = self.journal.all().await.map_err(state_dir(&link.name))?;
+        for error in unreadable {
+            tracing::warn!(%error, "a device record is unreadable; what it would undo stays");
+        }
+        for record in records {
+            let same = self.is_same(&record, link).await?;
+            if (same && record.purpose != purpose) || (!same && record.device == link.name) {
+                self.undo(&record).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the record of a device, under its present name, or begins one.
+    async fn record_of(&self, link: &Link, purpose: Purpose) -> Result<(Record, Origin), Refusal> {
+        let failed = state_dir(&link.name);
+        let (records, _) = self.journal.all().await.map_err(&failed)?;
+        for mut record in records {
+            if !self.is_same(&record, link).await? {
+                continue;
+            }
+            if record.device != link.name {
+                let former = std::mem::replace(&mut record.device, link.name.clone());
+                self.journal.save(&record).await.map_err(&failed)?;
+                self.journal.remove(&former).await.map_err(&failed)?;
+            }
+            return Ok((record, Origin::Former));
+        }
+        Ok((Record::new(link, self.journal.place(), purpose), Origin::New))
+    }
+}
+
+/// Adds addresses that are not noted yet, and tells whether there were any.
+fn note(noted: &mut Vec<LinkLocal>, seen: &[LinkLocal]) -> bool {
+    let before = noted.len();
+    for address in seen {
+        if !noted.contains(address) {
+            noted.push(*address);
+        }
+    }
+    noted.len() > before
+}

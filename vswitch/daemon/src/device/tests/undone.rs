@@ -1,0 +1,241 @@
+//! What a claim changed is undone, on the device that it was made on, also by a daemon that did not make it.
+
+use super::lab::{Lab, clsact_count, filters, in_namespace, ip, is_up, link, snapshot, tc, until};
+use crate::device::Use;
+
+/// How many filters `tc` shows with a body at the way in.
+fn drops(device: &str) -> usize {
+    filters(device, "ingress")
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|filter| !filter["options"].is_null())
+        .count()
+}
+
+#[test]
+fn a_release_puts_everything_back() {
+    in_namespace(a_release_puts_everything_back, async |lab: Lab| {
+        let devices = lab.devices().await;
+        for (device, preparation) in [("down", None), ("up", Some("link set up up"))] {
+            lab.pair(device, &format!("g{device}"));
+            if let Some(command) = preparation {
+                ip(command);
+                until("the link-local address is settled", || {
+                    !snapshot(device)["addresses"][0].is_null()
+                })
+                .await;
+            }
+            let before = snapshot(device);
+            devices.claim(device, Use::Netdev).await.unwrap();
+            assert!(is_up(device));
+            assert_eq!((clsact_count(device), drops(device)), (1, 1));
+            assert_eq!(lab.records(), [format!("{device}.json")]);
+            devices.release(device).await.unwrap();
+            assert_eq!(snapshot(device), before, "{device}");
+            assert!(lab.records().is_empty());
+        }
+    });
+}
+
+#[test]
+fn filters_of_others_stay() {
+    in_namespace(filters_of_others_stay, async |lab: Lab| {
+        let devices = lab.devices().await;
+        lab.pair("before", "g0");
+        tc("qdisc add dev before clsact");
+        tc("filter add dev before ingress prio 1 bpf da bytecode 1,6 0 0 0");
+        tc("filter add dev before egress prio 3 bpf da bytecode 1,6 0 0 0");
+        let theirs = snapshot("before");
+        devices.claim("before", Use::Netdev).await.unwrap();
+        assert_eq!(drops("before"), 2);
+        devices.release("before").await.unwrap();
+        assert_eq!(snapshot("before"), theirs);
+
+        // A qdisc that is ours, and a filter that someone put into it since.
+        for hook in ["ingress", "egress"] {
+            let device = format!("{hook}0");
+            lab.pair(&device, &format!("g{hook}"));
+            devices.claim(&device, Use::Netdev).await.unwrap();
+            tc(&format!("filter add dev {device} {hook} prio 9 bpf da bytecode 1,6 0 0 0"));
+            devices.release(&device).await.unwrap();
+            assert_eq!(clsact_count(&device), 1);
+            let left = filters(&device, hook);
+            assert!(left.as_array().unwrap().iter().all(|filter| filter["pref"] == 9), "{left}");
+            assert!(!left.as_array().unwrap().is_empty());
+        }
+    });
+}
+
+#[test]
+fn an_ingress_qdisc_of_others_serves_as_well() {
+    in_namespace(an_ingress_qdisc_of_others_serves_as_well, async |lab: Lab| {
+        lab.pair("t0", "g0");
+        tc("qdisc add dev t0 ingress");
+        let before = snapshot("t0");
+        let devices = lab.devices().await;
+        devices.claim("t0", Use::Netdev).await.unwrap();
+        assert_eq!(drops("t0"), 1);
+        devices.release("t0").await.unwrap();
+        assert_eq!(snapshot("t0"), before);
+    });
+}
+
+#[test]
+fn a_killed_daemons_claim_stays_closed_until_the_next_one_undoes_it() {
+    in_namespace(
+        a_killed_daemons_claim_stays_closed_until_the_next_one_undoes_it,
+        async |lab: Lab| {
+            for device in ["kept", "gone"] {
+                lab.pair(device, &format!("g{device}"));
+                ip(&format!("link set {device} up"));
+                until("the link-local address is settled", || {
+                    !snapshot(device)["addresses"][0].is_null()
+                })
+                .await;
+            }
+            let (kept, gone) = (snapshot("kept"), snapshot("gone"));
+            let killed = lab.devices().await;
+            killed.claim("kept", Use::Netdev).await.unwrap();
+            killed.claim("gone", Use::Netdev).await.unwrap();
+            let claimed = snapshot("kept");
+            drop(killed);
+            assert_eq!(snapshot("kept"), claimed, "the drop outlives the daemon");
+
+            let next = lab.devices().await;
+            let troubles = next.undo_stale(&["kept"]).await;
+            assert!(troubles.is_empty(), "{troubles:?}");
+            assert_eq!(snapshot("gone"), gone);
+            assert_eq!(snapshot("kept"), claimed);
+            assert_eq!(lab.records(), ["kept.json"]);
+
+            next.claim("kept", Use::Netdev).await.unwrap();
+            assert_eq!(snapshot("kept"), claimed, "the same claim goes on");
+            next.release("kept").await.unwrap();
+            assert_eq!(snapshot("kept"), kept, "undone to what it was before the first claim");
+            assert!(lab.records().is_empty());
+        },
+    );
+}
+
+#[test]
+fn another_device_of_the_same_name_is_let_be() {
+    in_namespace(another_device_of_the_same_name_is_let_be, async |lab: Lab| {
+        lab.pair("t0", "g0");
+        lab.devices().await.claim("t0", Use::Netdev).await.unwrap();
+        let index = link("t0")["ifindex"].clone();
+
+        // Its successor looks as if claimed, even has its index, and is its operator's own work.
+        ip("link del t0");
+        ip(&format!("link add t0 index {index} type veth peer name g0"));
+        ip("link set t0 addrgenmode none up");
+        tc("qdisc add dev t0 clsact");
+        tc("filter add dev t0 ingress prio 1 bpf da bytecode 1,6 0 0 2");
+        ip("link set g0 up");
+        until("the carrier is there", || link("t0")["operstate"] == "UP").await;
+        let successor = snapshot("t0");
+
+        let next = lab.devices().await;
+        let troubles = next.undo_stale(&[]).await;
+        assert!(troubles.is_empty(), "{troubles:?}");
+        assert_eq!(snapshot("t0"), successor);
+        assert!(lab.records().is_empty());
+    });
+}
+
+#[test]
+fn a_device_that_came_back_is_claimed_anew() {
+    in_namespace(a_device_that_came_back_is_claimed_anew, async |lab: Lab| {
+        let devices = lab.devices().await;
+        lab.pair("t0", "g0");
+        ip("link set t0 up");
+        devices.claim("t0", Use::Netdev).await.unwrap();
+        ip("link del t0");
+        lab.pair("t0", "g0");
+        let before = snapshot("t0");
+        devices.claim("t0", Use::Netdev).await.unwrap();
+        assert_eq!(drops("t0"), 1);
+        devices.release("t0").await.unwrap();
+        assert_eq!(snapshot("t0"), before);
+    });
+}
+
+#[test]
+fn a_renamed_device_is_still_the_one() {
+    in_namespace(a_renamed_device_is_still_the_one, async |lab: Lab| {
+        let devices = lab.devices().await;
+        lab.pair("t0", "g0");
+        devices.claim("t0", Use::Netdev).await.unwrap();
+        ip("link set t0 name t1");
+        devices.claim("t1", Use::Netdev).await.unwrap();
+        assert_eq!(lab.records(), ["t1.json"]);
+        ip("link set t1 name t2");
+        devices.release("t1").await.unwrap();
+        assert_eq!((clsact_count("t2"), is_up("t2")), (0, false));
+        assert_eq!(link("t2")["inet6_addr_gen_mode"], "eui64");
+    });
+}
+
+#[test]
+fn a_changed_mac_address_does_not_hide_the_claim() {
+    in_namespace(a_changed_mac_address_does_not_hide_the_claim, async |lab: Lab| {
+        lab.pair("t0", "g0");
+        lab.devices().await.claim("t0", Use::Netdev).await.unwrap();
+        ip("link set t0 address 52:54:00:00:00:07");
+        let troubles = lab.devices().await.undo_stale(&[]).await;
+        assert!(troubles.is_empty(), "{troubles:?}");
+        assert_eq!(clsact_count("t0"), 0);
+        assert_eq!(link("t0")["inet6_addr_gen_mode"], "eui64");
+    });
+}
+
+#[test]
+fn a_tap_is_set_up_with_its_mtu_and_its_addresses_are_its_own() {
+    in_namespace(a_tap_is_set_up_with_its_mtu_and_its_addresses_are_its_own, async |lab: Lab| {
+        ip("tuntap add weft0 mode tap");
+        ip("address add 10.0.0.1/24 dev weft0");
+        let before = snapshot("weft0");
+        let devices = lab.devices().await;
+        let device = devices.claim("weft0", Use::Tap { mtu: Some(9000) }).await.unwrap();
+        assert_eq!((device.up, device.mtu, device.running), (true, 9000, false));
+        assert_eq!(
+            (clsact_count("weft0"), &link("weft0")["inet6_addr_gen_mode"]),
+            (0, &"eui64".into())
+        );
+        devices.release("weft0").await.unwrap();
+        assert_eq!(snapshot("weft0"), before);
+    });
+}
+
+#[test]
+fn a_device_that_becomes_another_sort_of_port_is_undone_first() {
+    in_namespace(a_device_that_becomes_another_sort_of_port_is_undone_first, async |lab: Lab| {
+        ip("tuntap add weft0 mode tap");
+        lab.devices().await.claim("weft0", Use::Netdev).await.unwrap();
+        let next = lab.devices().await;
+        let device = next.claim("weft0", Use::Tap { mtu: None }).await.unwrap();
+        assert!(device.up);
+        assert_eq!(
+            (clsact_count("weft0"), &link("weft0")["inet6_addr_gen_mode"]),
+            (0, &"eui64".into())
+        );
+    });
+}
+
+#[test]
+fn an_unreadable_record_is_told_and_stops_nobody() {
+    in_namespace(an_unreadable_record_is_told_and_stops_nobody, async |lab: Lab| {
+        let devices = lab.devices().await;
+        lab.pair("t0", "g0");
+        let torn = lab.state().join("devices/t0.json");
+        std::fs::write(&torn, "{\"device\": \"t0\", \"ind").unwrap();
+        let troubles = devices.undo_stale(&[]).await;
+        assert!(
+            matches!(&troubles[..], [trouble] if trouble.to_string().contains("t0.json")),
+            "{troubles:?}"
+        );
+        devices.claim("t0", Use::Netdev).await.unwrap();
+        devices.release("t0").await.unwrap();
+        assert!(lab.records().is_empty());
+    });
+}

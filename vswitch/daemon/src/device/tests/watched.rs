@@ -1,0 +1,154 @@
+//! What the watch tells, and that an overflow loses no change for good.
+
+use std::{collections::BTreeMap, fs};
+
+use tokio::sync::mpsc::Receiver;
+
+use super::lab::{Lab, in_namespace, ip};
+use crate::device::{Change, LinkEvent, LinkState};
+
+/// Waits for the next event about a device that a test asks for.
+async fn next(events: &mut Receiver<LinkEvent>, wanted: impl Fn(&LinkEvent) -> bool) -> LinkEvent {
+    loop {
+        let event = events.recv().await.expect("the watch goes on");
+        if wanted(&event) {
+            return event;
+        }
+    }
+}
+
+#[test]
+fn the_watch_tells_what_is_there_and_what_happens() {
+    in_namespace(the_watch_tells_what_is_there_and_what_happens, async |lab: Lab| {
+        let mut events = lab.devices().await.watch().await.unwrap();
+        let first = next(&mut events, |_| true).await;
+        assert_eq!(first.name, "lo");
+        assert!(matches!(first.change, Change::Added(LinkState { up: true, .. })), "{first:?}");
+
+        ip("link add t0 type veth peer name g0");
+        let added = next(&mut events, |event| event.name == "t0").await;
+        assert_eq!(added.change, Change::Added(LinkState { up: false, running: false, mtu: 1500 }));
+        let index = added.index;
+        let mut of_t0 = async || next(&mut events, |event| event.index == index).await.change;
+
+        ip("link set t0 mtu 1400");
+        assert_eq!(
+            of_t0().await,
+            Change::State(LinkState { up: false, running: false, mtu: 1400 })
+        );
+        ip("link set t0 name t1");
+        assert_eq!(of_t0().await, Change::Renamed { from: "t0".into() });
+        ip("link set t1 up");
+        ip("link set g0 up");
+        while of_t0().await != Change::State(LinkState { up: true, running: true, mtu: 1400 }) {}
+
+        // A port that leaves a bridge is told of by a DELLINK of the bridge family.
+        ip("link add br0 type bridge");
+        ip("link set t1 master br0");
+        ip("link set t1 nomaster");
+        ip("link set t1 mtu 1300");
+        assert_eq!(of_t0().await, Change::State(LinkState { up: true, running: true, mtu: 1300 }));
+
+        ip("link del t1");
+        loop {
+            match of_t0().await {
+                Change::State(_) => {}
+                other => return assert_eq!(other, Change::Removed),
+            }
+        }
+    });
+}
+
+#[test]
+fn a_device_that_goes_to_another_namespace_is_moved_not_removed() {
+    in_namespace(a_device_that_goes_to_another_namespace_is_moved_not_removed, async |lab: Lab| {
+        ip("tuntap add weft0 mode tap");
+        let mut events = lab.devices().await.watch().await.unwrap();
+        next(&mut events, |event| event.name == "weft0").await;
+        let mut elsewhere =
+            std::process::Command::new("unshare").args(["--net", "sleep", "60"]).spawn().unwrap();
+        let here = fs::read_link("/proc/self/ns/net").unwrap();
+        let there = format!("/proc/{}/ns/net", elsewhere.id());
+        super::lab::until("the other namespace exists", || {
+            fs::read_link(&there).is_ok_and(|ns| ns != here)
+        })
+        .await;
+        ip(&format!("link set weft0 netns {}", elsewhere.id()));
+        let event = next(&mut events, |event| {
+            event.name == "weft0" && !matches!(event.change, Change::State(_))
+        })
+        .await;
+        elsewhere.kill().unwrap();
+        elsewhere.wait().unwrap();
+        assert_eq!(event.change, Change::Moved);
+    });
+}
+
+/// The notifications that the kernel could not deliver to sockets of this namespace: the last column but one.
+fn dropped_notifications() -> u64 {
+    let sockets = fs::read_to_string("/proc/self/net/netlink").unwrap();
+    sockets
+        .lines()
+        .skip(1)
+        .map(|line| line.split_whitespace().nth(8).unwrap().parse::<u64>().unwrap())
+        .sum()
+}
+
+#[test]
+fn an_overflow_is_made_good_by_reading_the_table() {
+    in_namespace(an_overflow_is_made_good_by_reading_the_table, async |lab: Lab| {
+        let mut events = lab.devices().await.watch().await.unwrap();
+        let mut known = BTreeMap::new();
+        ip("link add old type veth peer name gold");
+        while !known.contains_key("old") || !known.contains_key("gold") {
+            follow(&mut known, next(&mut events, |_| true).await);
+        }
+
+        // Nobody reads: the queue fills, then the socket, then the kernel drops what follows.
+        let mut mtu = 1400;
+        while dropped_notifications() == 0 {
+            for _ in 0..50 {
+                mtu = if mtu == 9000 { 1400 } else { mtu + 1 };
+                ip(&format!("link set gold mtu {mtu}"));
+            }
+            tokio::task::yield_now().await;
+        }
+        ip("link del old");
+        ip("link add new type veth peer name gnew");
+        ip("link set new mtu 1234");
+
+        let mtus = [("gnew", 1500), ("lo", 65536), ("new", 1234)];
+        let expected = BTreeMap::from(mtus.map(|(name, mtu)| (name.to_owned(), mtu)));
+        while known != expected {
+            follow(&mut known, next(&mut events, |_| true).await);
+        }
+    });
+}
+
+/// Keeps the MTU of each device as the watch tells it.
+fn follow(known: &mut BTreeMap<String, u32>, event: LinkEvent) {
+    match event.change {
+        Change::Added(state) | Change::State(state) => known.insert(event.name, state.mtu),
+        Change::Removed => known.remove(&event.name),
+        other => panic!("{other:?}"),
+    };
+}
+
+#[test]
+fn the_watch_ends_with_its_receiver() {
+    in_namespace(the_watch_ends_with_its_receiver, async |lab: Lab| {
+        let sockets = || fs::read_to_string("/proc/self/net/netlink").unwrap().lines().count();
+        let devices = lab.devices().await;
+        let before = sockets();
+        let mut events = devices.watch().await.unwrap();
+        next(&mut events, |event| event.name == "lo").await;
+        assert_eq!(sockets(), before + 1);
+        drop(events);
+        let mut patience = 1000;
+        while sockets() != before && patience > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            patience -= 1;
+        }
+        assert_eq!(sockets(), before);
+    });
+}

@@ -1,0 +1,237 @@
+//! Word of what happens to the devices of a namespace: RTNLGRP_LINK notifications against what is known.
+//! When the socket overflows the whole table is read and compared, so that no change stays unseen.
+//!
+//! A device that is moved to another namespace is [`Change::Moved`], not removed: a TAP's owner keeps its
+//! file descriptor, and frames go on through it. After an overflow a move looks like a removal; whoever
+//! holds a TAP asks its descriptor. Of several changes that an overflow swallowed only the outcome is told.
+
+use std::{collections::BTreeMap, io};
+
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    link::{LinkAttribute, LinkMessage},
+};
+use rtnetlink::{
+    MulticastGroup,
+    packet_core::{NetlinkBuffer, NetlinkMessage, NetlinkPayload},
+    sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE},
+};
+use rustix::io::Errno;
+use tokio::sync::mpsc;
+
+use super::netlink::{Link, Netlink};
+
+/// Events that wait for the receiver; behind these the socket's own buffer fills.
+const QUEUE: usize = 64;
+/// Largest netlink datagram that the kernel makes.
+const DATAGRAM: usize = 64 * 1024;
+
+/// Something that happened to a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LinkEvent {
+    /// Its index.
+    pub(crate) index: u32,
+    /// Its name, the present one.
+    pub(crate) name: String,
+    /// What happened.
+    pub(crate) change: Change,
+}
+
+/// What happened to a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It appeared, or was there when the watch began.
+    Added(LinkState),
+    /// Its state changed.
+    State(LinkState),
+    /// It got another name.
+    Renamed {
+        /// The name that it had.
+        from: String,
+    },
+    /// It left for another network namespace.
+    Moved,
+    /// It is gone.
+    Removed,
+}
+
+/// The state of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LinkState {
+    /// Whether it is administratively up.
+    pub(crate) up: bool,
+    /// Whether it has a carrier.
+    pub(crate) running: bool,
+    /// Its MTU.
+    pub(crate) mtu: u32,
+}
+
+/// Starts watching on the current runtime.
+pub(super) fn start(netlink: Netlink) -> io::Result<mpsc::Receiver<LinkEvent>> {
+    let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
+    socket.socket_mut().bind(&SocketAddr::new(0, 0))?;
+    socket.socket_mut().add_membership(MulticastGroup::Link as u32)?;
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    let watcher = Watcher { socket, netlink, known: BTreeMap::new(), sender };
+    tokio::spawn(watcher.run());
+    Ok(receiver)
+}
+
+/// Nobody listens any more.
+struct Deaf;
+
+struct Watcher {
+    socket: TokioSocket,
+    netlink: Netlink,
+    known: BTreeMap<u32, (String, LinkState)>,
+    sender: mpsc::Sender<LinkEvent>,
+}
+
+impl Watcher {
+    async fn run(mut self) {
+        // The socket listens already: what changes from here on comes after the first table.
+        let mut stale = true;
+        loop {
+            let heard = if stale { self.compare().await } else { self.listen().await };
+            match heard {
+                Ok(Heard::All) => stale = false,
+                Ok(Heard::NotAll) => stale = true,
+                Err(Deaf) => return,
+            }
+        }
+    }
+
+    /// Waits for one datagram and tells what it says.
+    async fn listen(&mut self) -> Result<Heard, Deaf> {
+        let mut datagram: Vec<u8> = Vec::with_capacity(DATAGRAM);
+        let received = tokio::select! {
+            received = self.socket.recv_from(&mut datagram) => received,
+            () = self.sender.closed() => return Err(Deaf),
+        };
+        if let Err(error) = received {
+            if Errno::from_io_error(&error) != Some(Errno::NOBUFS) {
+                tracing::warn!(%error, "device notifications cannot be read; reading the table instead");
+            }
+            return Ok(Heard::NotAll);
+        }
+        for message in messages(&datagram) {
+            let Ok(message) = message else {
+                tracing::debug!("a device notification is unreadable; reading the table instead");
+                return Ok(Heard::NotAll);
+            };
+            match message {
+                RouteNetlinkMessage::NewLink(message) => self.seen(&message).await?,
+                RouteNetlinkMessage::DelLink(message) => self.lost(&message).await?,
+                _ => {}
+            }
+        }
+        Ok(Heard::All)
+    }
+
+    /// Reads the whole table and tells how it differs from what is known.
+    async fn compare(&mut self) -> Result<Heard, Deaf> {
+        let links = match self.netlink.links().await {
+            Ok(links) => links,
+            Err(failure) => {
+                tracing::warn!(%failure, "the table of devices cannot be read; trying again");
+                return self.pause().await;
+            }
+        };
+        let gone: Vec<u32> = self
+            .known
+            .keys()
+            .copied()
+            .filter(|index| links.iter().all(|link| link.index != *index))
+            .collect();
+        for index in gone {
+            self.forget(index, Change::Removed).await?;
+        }
+        for link in &links {
+            self.learn(link).await?;
+        }
+        Ok(Heard::All)
+    }
+
+    /// Waits a little after a table that could not be read, so that a lasting fault costs no CPU.
+    async fn pause(&self) -> Result<Heard, Deaf> {
+        tokio::select! {
+            () = tokio::time::sleep(std::time::Duration::from_millis(200)) => Ok(Heard::NotAll),
+            () = self.sender.closed() => Err(Deaf),
+        }
+    }
+
+    async fn seen(&mut self, message: &LinkMessage) -> Result<(), Deaf> {
+        match Link::read(message) {
+            Some(link) => self.learn(&link).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn lost(&mut self, message: &LinkMessage) -> Result<(), Deaf> {
+        let Some(link) = Link::read(message) else { return Ok(()) };
+        let moved = message
+            .attributes
+            .iter()
+            .any(|attribute| matches!(attribute, LinkAttribute::NewNetnsId(_)));
+        self.forget(link.index, if moved { Change::Moved } else { Change::Removed }).await
+    }
+
+    async fn learn(&mut self, link: &Link) -> Result<(), Deaf> {
+        let Link { index, ref name, up, running, mtu, .. } = *link;
+        let state = LinkState { up, running, mtu };
+        let Some((former_name, former_state)) = self.known.insert(index, (name.clone(), state))
+        else {
+            return self.tell(index, name, Change::Added(state)).await;
+        };
+        if former_name != *name {
+            self.tell(index, name, Change::Renamed { from: former_name }).await?;
+        }
+        if former_state != state {
+            self.tell(index, name, Change::State(state)).await?;
+        }
+        Ok(())
+    }
+
+    async fn forget(&mut self, index: u32, change: Change) -> Result<(), Deaf> {
+        match self.known.remove(&index) {
+            Some((name, _)) => self.tell(index, &name, change).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn tell(&self, index: u32, name: &str, change: Change) -> Result<(), Deaf> {
+        let event = LinkEvent { index, name: name.into(), change };
+        self.sender.send(event).await.map_err(|_| Deaf)
+    }
+}
+
+/// Whether anything may have been missed.
+enum Heard {
+    All,
+    NotAll,
+}
+
+/// Splits a datagram into its messages.
+fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Result<RouteNetlinkMessage, ()>> {
+    std::iter::from_fn(move || {
+        if datagram.is_empty() {
+            return None;
+        }
+        let Ok(length) =
+            NetlinkBuffer::new_checked(datagram).map(|buffer| buffer.length() as usize)
+        else {
+            datagram = &[];
+            return Some(Err(()));
+        };
+        let (message, rest) = datagram.split_at(length);
+        // Messages begin at multiples of four.
+        datagram = rest.get(length.next_multiple_of(4) - length..).unwrap_or_default();
+        match NetlinkMessage::<RouteNetlinkMessage>::deserialize(message)
+            .map(|message| message.payload)
+        {
+            Ok(NetlinkPayload::InnerMessage(message)) => Some(Ok(message)),
+            Ok(_) => Some(Err(())),
+            Err(_) => Some(Err(())),
+        }
+    })
+}
