@@ -428,7 +428,7 @@ pub struct Error {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct ErrorBody {
-    /// A stable word for programs: `not-found`, `exists`, `invalid-config`, `invalid-request`, `file-changed`,
+    /// A stable word for programs: `not-found`, `exists`, `in-use`, `invalid-config`, `invalid-request`, `file-changed`,
     /// `file-unwritable`, `no-file`, `not-allowed`, `revision-mismatch`, `internal`.
     pub code: String,
     /// What happened, in a sentence.

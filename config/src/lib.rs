@@ -3,6 +3,7 @@
 
 pub mod api;
 mod diff;
+mod edit;
 mod error;
 pub mod limits;
 mod model;
@@ -11,6 +12,7 @@ mod parse;
 mod words;
 
 pub use diff::diff;
+pub use edit::{Edit, EditError};
 pub use error::{ConfigErrors, Mistake, Place};
 pub use model::{
     Config, DaemonConfig, FdbConfig, NetdevIo, PortConfig, PortType, SocketConfig, SocketMode,

@@ -100,8 +100,17 @@ pub(crate) fn example(key: &str) -> &'static str {
 /// Returns the keys of a table in the order in which they are written.
 pub(crate) fn ordered(table: &Map<String, Value>) -> Vec<(&str, &Value)> {
     let mut keys: Vec<_> = table.iter().map(|(key, value)| (key.as_str(), value)).collect();
-    keys.sort_by_key(|(key, _)| ORDER.iter().position(|known| known == key).unwrap_or(ORDER.len()));
+    keys.sort_by_key(|(key, _)| rank(key));
     keys
+}
+
+/// Tells whether a key is written above another.
+pub(crate) fn precedes(key: &str, other: &str) -> bool {
+    rank(key) < rank(other)
+}
+
+fn rank(key: &str) -> usize {
+    ORDER.iter().position(|known| *known == key).unwrap_or(ORDER.len())
 }
 
 /// A value is nested deeper than any value of a configuration, or is something that TOML cannot say.
@@ -111,32 +120,34 @@ pub(crate) struct NotToml;
 
 /// Writes a value as TOML on one line, tables inline.
 pub(crate) fn toml_text(value: &Value) -> Result<String, NotToml> {
-    const DEPTH_MAX: u8 = 8;
-    toml_value(value, DEPTH_MAX).map(|value| value.to_string())
+    toml_value(value).map(|value| value.to_string())
 }
 
-fn toml_value(value: &Value, depth: u8) -> Result<toml_edit::Value, NotToml> {
+/// Makes a TOML value of a JSON one, tables inline.
+pub(crate) fn toml_value(value: &Value) -> Result<toml_edit::Value, NotToml> {
+    const DEPTH_MAX: u8 = 8;
+    toml_value_within(value, DEPTH_MAX)
+}
+
+fn toml_value_within(value: &Value, depth: u8) -> Result<toml_edit::Value, NotToml> {
     let depth = depth.checked_sub(1).ok_or(NotToml)?;
     Ok(match value {
         Value::Null => return Err(NotToml),
         Value::Bool(flag) => (*flag).into(),
-        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(integer), _) => integer.into(),
-            (None, Some(float)) => float.into(),
-            (None, None) => return Err(NotToml),
-        },
+        Value::Number(number) if number.is_f64() => number.as_f64().ok_or(NotToml)?.into(),
+        Value::Number(number) => number.as_i64().ok_or(NotToml)?.into(),
         Value::String(text) => text.as_str().into(),
         Value::Array(list) => {
             let list = list
                 .iter()
-                .map(|value| toml_value(value, depth))
+                .map(|value| toml_value_within(value, depth))
                 .collect::<Result<toml_edit::Array, _>>()?;
             list.into()
         }
         Value::Object(table) => {
             let mut inline = toml_edit::InlineTable::new();
             for (key, value) in ordered(table) {
-                inline.insert(key, toml_value(value, depth)?);
+                inline.insert(key, toml_value_within(value, depth)?);
             }
             inline.into()
         }

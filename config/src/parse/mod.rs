@@ -143,7 +143,7 @@ fn named<'a>(root: &Table<'a>, kind: Kind, report: &mut Report) -> Vec<Named<'a>
         }
         match value.get_ref() {
             DeValue::Table(table) => {
-                named.push(Named { name, table: Table::new(place, key.span(), table) })
+                named.push(Named { name, table: Table::new(place, key.span(), table) });
             }
             other => {
                 let message = format!("{place} is a table, not {}", table::described(other));

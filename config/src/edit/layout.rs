@@ -1,0 +1,348 @@
+//! Where the statements of a TOML text are, and how to add, replace or cut one without touching a byte of the
+//! rest. Knows TOML and comments, not what the keys mean.
+
+use std::ops::Range;
+
+use serde_json::{Map, Value};
+use toml_edit::{Document, Item};
+
+use crate::words::{NotToml, ordered, precedes, table_lines, toml_key, toml_text, toml_value};
+
+/// A header or a `key = value`, with the lines that it takes.
+struct Statement {
+    /// The table or key that it is about; an element of a list of tables has its index as last part.
+    path: Vec<String>,
+    /// The path of the header above it; its own for a header.
+    header: Vec<String>,
+    /// From the beginning of its first line to behind the end of its last.
+    lines: Range<usize>,
+    /// The value; `None` for a header.
+    value: Option<Range<usize>>,
+}
+
+impl Statement {
+    fn is_header(&self) -> bool {
+        self.value.is_none()
+    }
+
+    fn is_under(&self, path: &[&str]) -> bool {
+        self.path.len() >= path.len() && self.path.iter().zip(path).all(|(own, part)| own == part)
+    }
+}
+
+/// A text and its statements, in the order of the text.
+pub(super) struct Layout<'t> {
+    text: &'t str,
+    statements: Vec<Statement>,
+    line_end: &'static str,
+}
+
+impl<'t> Layout<'t> {
+    /// Finds the statements; `None` for a text that is no TOML.
+    pub(super) fn read(text: &'t str) -> Option<Self> {
+        let document = Document::parse(text).ok()?;
+        let line_end = if text.contains("\r\n") { "\r\n" } else { "\n" };
+        let mut layout = Self { text, statements: Vec::new(), line_end };
+        layout.collect(document.as_table(), &[], &[])?;
+        layout.statements.sort_by_key(|statement| statement.lines.start);
+        Some(layout)
+    }
+
+    fn collect(
+        &mut self,
+        table: &toml_edit::Table,
+        path: &[String],
+        header: &[String],
+    ) -> Option<()> {
+        for (name, item) in table {
+            let path: Vec<String> = path.iter().cloned().chain([name.to_owned()]).collect();
+            match item {
+                Item::Table(inner) if inner.is_dotted() => self.collect(inner, &path, header)?,
+                Item::Table(inner) => {
+                    if !inner.is_implicit() {
+                        self.add(&path, &path, inner.span()?, None);
+                    }
+                    self.collect(inner, &path, &path)?;
+                }
+                Item::ArrayOfTables(list) => {
+                    for (index, inner) in list.iter().enumerate() {
+                        let path: Vec<String> =
+                            path.iter().cloned().chain([index.to_string()]).collect();
+                        self.add(&path, &path, inner.span()?, None);
+                        self.collect(inner, &path, &path)?;
+                    }
+                }
+                Item::Value(value) => {
+                    let key = table.key(name)?.span()?;
+                    let value = value.span()?;
+                    self.add(&path, header, key.start..value.end, Some(value));
+                }
+                Item::None => {}
+            }
+        }
+        Some(())
+    }
+
+    fn add(
+        &mut self,
+        path: &[String],
+        header: &[String],
+        span: Range<usize>,
+        value: Option<Range<usize>>,
+    ) {
+        let start = self.text[..span.start].rfind('\n').map_or(0, |end| end + 1);
+        let end =
+            self.text[span.end..].find('\n').map_or(self.text.len(), |end| span.end + end + 1);
+        self.statements.push(Statement {
+            path: path.to_vec(),
+            header: header.to_vec(),
+            lines: start..end,
+            value,
+        });
+    }
+
+    /// Adds a table, behind the last one of its section or at the end of the text.
+    pub(super) fn append(
+        &self,
+        section: &str,
+        header: &str,
+        table: &Map<String, Value>,
+    ) -> Result<String, NotToml> {
+        if let Some(text) = self.append_inline(section, table)? {
+            return Ok(text);
+        }
+        let last = self
+            .statements
+            .iter()
+            .rposition(|statement| statement.is_header() && statement.path[0] == section);
+        let at = last.map_or(self.text.len(), |header| self.section_end(header));
+        let (before, after) = self.text.split_at(at);
+        let line_end = self.line_end;
+        let finish = if before.is_empty() || before.ends_with('\n') { "" } else { line_end };
+        let blank = if before.is_empty() { "" } else { line_end };
+        let lines = table_lines(table, line_end)?;
+        Ok(format!("{before}{finish}{blank}{header}{line_end}{lines}{after}"))
+    }
+
+    /// Adds a named table to `section = { … }`; `None` where the section is not written like that.
+    pub(super) fn set_inline(
+        &self,
+        path: &[&str],
+        table: &Map<String, Value>,
+    ) -> Result<Option<String>, NotToml> {
+        let table = toml_value(&Value::Object(table.clone()))?;
+        Ok(self.change_value(path, |value, rest| insert_inside(value, rest, table)))
+    }
+
+    /// Adds an element to `section = [{ … }]`; `None` where the section is not written like that.
+    fn append_inline(
+        &self,
+        section: &str,
+        table: &Map<String, Value>,
+    ) -> Result<Option<String>, NotToml> {
+        let element = toml_value(&Value::Object(table.clone()))?;
+        Ok(self.change_value(&[section, ""], |value, _| {
+            value.as_array_mut()?.push(element);
+            Some(())
+        }))
+    }
+
+    /// Cuts everything under a path. A table goes with the comment directly above its header, a key goes alone.
+    pub(super) fn remove(&self, path: &[&str]) -> Option<String> {
+        let Some(first) = self.statements.iter().position(|statement| statement.is_under(path))
+        else {
+            return self.change_value(path, remove_inside);
+        };
+        let mut text = String::with_capacity(self.text.len());
+        let mut kept = 0;
+        let mut next = first;
+        while let Some(offset) =
+            self.statements[next..].iter().position(|statement| statement.is_under(path))
+        {
+            let begin = next + offset;
+            let length = self.statements[begin..]
+                .iter()
+                .take_while(|statement| statement.is_under(path))
+                .count();
+            let cut = self.extent(begin, begin + length - 1);
+            text.push_str(&self.text[kept..cut.start.max(kept)]);
+            kept = cut.end;
+            next = begin + length;
+        }
+        text.push_str(&self.text[kept..]);
+        Some(text)
+    }
+
+    /// Gives a key of a table a value, at its place where it has one.
+    pub(super) fn set(
+        &self,
+        table: &[&str],
+        key: &str,
+        value: &Value,
+    ) -> Result<Option<String>, NotToml> {
+        let path: Vec<&str> = table.iter().copied().chain([key]).collect();
+        let own = self.statements.iter().find(|statement| statement.is_under(&path));
+        if let Some((span, true)) =
+            own.and_then(|own| Some((own.value.clone()?, own.path.len() == path.len())))
+        {
+            let text = toml_text(value)?;
+            return Ok(Some(format!(
+                "{}{text}{}",
+                &self.text[..span.start],
+                &self.text[span.end..]
+            )));
+        }
+        if own.is_some() {
+            // A sub-table or dotted keys: they make way for one value.
+            let Some(text) = self.remove(&path) else { return Ok(None) };
+            return match Layout::read(&text) {
+                Some(layout) => layout.set(table, key, value),
+                None => Ok(None),
+            };
+        }
+        let Some(neighbour) = self.neighbour(table, key) else {
+            let value = toml_value(value)?;
+            return Ok(self.change_value(&path, |inside, rest| insert_inside(inside, rest, value)));
+        };
+        let relative = &path[neighbour.header.len()..];
+        let name = relative.iter().map(|part| toml_key(part)).collect::<Vec<_>>().join(".");
+        let (before, after) = self.text.split_at(neighbour.lines.end);
+        let line_end = self.line_end;
+        let finish = if before.ends_with('\n') { "" } else { line_end };
+        let indent: String = self.text[neighbour.lines.clone()]
+            .chars()
+            .take_while(|c| *c == ' ' || *c == '\t')
+            .collect();
+        Ok(Some(format!("{before}{finish}{indent}{name} = {}{line_end}{after}", toml_text(value)?)))
+    }
+
+    /// Returns the statement behind which a new key of a table is written.
+    fn neighbour(&self, table: &[&str], key: &str) -> Option<&Statement> {
+        let own: Vec<&Statement> =
+            self.statements.iter().filter(|statement| statement.is_under(table)).collect();
+        let header = own
+            .iter()
+            .copied()
+            .find(|statement| statement.is_header() && statement.path.len() == table.len());
+        let in_order = own.iter().copied().rfind(|statement| {
+            !statement.is_header()
+                && header.is_none_or(|header| header.path == statement.header)
+                && statement.path.get(table.len()).is_some_and(|own| precedes(own, key))
+        });
+        in_order.or(header).or(own.iter().copied().find(|statement| !statement.is_header()))
+    }
+
+    /// Changes a value that holds a path inside itself.
+    fn change_value(
+        &self,
+        path: &[&str],
+        change: impl FnOnce(&mut toml_edit::Value, &[&str]) -> Option<()>,
+    ) -> Option<String> {
+        let holds = |statement: &&Statement| {
+            !statement.is_header()
+                && statement.path.len() < path.len()
+                && statement.path.iter().zip(path).all(|(own, part)| own == part)
+        };
+        let holder = self.statements.iter().find(holds)?;
+        let span = holder.value.clone()?;
+        let mut value: toml_edit::Value = self.text[span.clone()].parse().ok()?;
+        change(&mut value, &path[holder.path.len()..])?;
+        value.decor_mut().clear();
+        Some(format!("{}{value}{}", &self.text[..span.start], &self.text[span.end..]))
+    }
+
+    /// Returns the end of the section that a header begins, comments right behind it included.
+    fn section_end(&self, header: usize) -> usize {
+        let length = self.statements[header + 1..]
+            .iter()
+            .take_while(|statement| !statement.is_header())
+            .count();
+        self.behind(header + length)
+    }
+
+    /// Returns the bytes that go when a run of statements goes.
+    fn extent(&self, first: usize, last: usize) -> Range<usize> {
+        let lines = self.statements[first].lines.start..self.statements[last].lines.end;
+        if !self.statements[first].is_header() {
+            return lines;
+        }
+        let start = self.above(lines.start);
+        let end = self.behind(last);
+        let before = &self.text[..start];
+        if let Some(blank) = last_line(before).filter(|line| line.trim().is_empty()) {
+            return start - blank.len()..end;
+        }
+        let blank = self.text[end..]
+            .split_inclusive('\n')
+            .next()
+            .filter(|line| start == 0 && line.trim().is_empty());
+        start..end + blank.map_or(0, str::len)
+    }
+
+    /// Returns where the comment block directly above a line begins.
+    fn above(&self, mut start: usize) -> usize {
+        while let Some(line) =
+            last_line(&self.text[..start]).filter(|line| line.trim_start().starts_with('#'))
+        {
+            start -= line.len();
+        }
+        start
+    }
+
+    /// Returns the end of the comment block right behind a statement; one that stands right above the next
+    /// statement is that one's.
+    fn behind(&self, statement: usize) -> usize {
+        let end = self.statements[statement].lines.end;
+        let mut behind = end;
+        for line in self.text[end..].split_inclusive('\n') {
+            if line.trim().is_empty() {
+                return behind;
+            }
+            if !line.trim_start().starts_with('#') {
+                return end;
+            }
+            behind += line.len();
+        }
+        behind
+    }
+}
+
+fn last_line(text: &str) -> Option<&str> {
+    text.split_inclusive('\n').next_back()
+}
+
+fn insert_inside(value: &mut toml_edit::Value, path: &[&str], new: toml_edit::Value) -> Option<()> {
+    match path {
+        [] => *value = new,
+        [key] => {
+            value.as_inline_table_mut()?.insert(*key, new);
+        }
+        [key, rest @ ..] => insert_inside(value.as_inline_table_mut()?.get_mut(key)?, rest, new)?,
+    }
+    Some(())
+}
+
+fn remove_inside(value: &mut toml_edit::Value, path: &[&str]) -> Option<()> {
+    let (key, rest) = path.split_first()?;
+    match (value, rest) {
+        (toml_edit::Value::Array(list), []) => {
+            let index = key.parse().ok().filter(|index| *index < list.len())?;
+            list.remove(index);
+        }
+        (toml_edit::Value::InlineTable(table), []) => {
+            table.remove(key)?;
+        }
+        (toml_edit::Value::InlineTable(table), rest) => remove_inside(table.get_mut(key)?, rest)?,
+        _ => return None,
+    }
+    Some(())
+}
+
+/// Returns the keys of a table that are not null, in the order in which they are written.
+pub(super) fn without_null(table: &Map<String, Value>) -> Map<String, Value> {
+    ordered(table)
+        .into_iter()
+        .filter(|(_, v)| !v.is_null())
+        .map(|(k, v)| (k.to_owned(), v.clone()))
+        .collect()
+}
