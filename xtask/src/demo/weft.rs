@@ -56,7 +56,7 @@ impl Weft {
     /// When it fails.
     pub(crate) fn show(&self, args: &[&str]) -> Result<()> {
         say::note(&format!("$ weftctl {}", args.join(" ")));
-        let output = run(self.ctl(args).args(["--color", "never"]))?;
+        let output = run(&mut self.ctl(&["--color", "never"], args))?;
         say::quote(&output);
         Ok(())
     }
@@ -66,7 +66,7 @@ impl Weft {
     /// # Errors
     /// When it fails or says something else.
     pub(crate) fn ask(&self, args: &[&str]) -> Result<Value> {
-        let output = run(self.ctl(args).arg("--json"))?;
+        let output = run(&mut self.ctl(&["--json"], args))?;
         serde_json::from_str(&output).with_context(|| format!("weftctl {} --json", args.join(" ")))
     }
 
@@ -94,9 +94,9 @@ impl Weft {
         Ok(port["rx"]["drops"][reason].as_u64().unwrap_or(0))
     }
 
-    fn ctl(&self, args: &[&str]) -> Command {
+    fn ctl(&self, globals: &[&str], args: &[&str]) -> Command {
         let mut command = Command::new(&self.weftctl);
-        command.arg("--socket").arg(&self.socket).args(args);
+        command.arg("--socket").arg(&self.socket).args(globals).args(args);
         command
     }
 
