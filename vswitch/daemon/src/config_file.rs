@@ -21,10 +21,10 @@ pub(crate) enum FileError {
     #[error("{} is not what weftd loaded: it was edited meanwhile", .0.display())]
     Changed(PathBuf),
     /// It cannot be read.
-    #[error("cannot read {}: {1}", .0.display())]
+    #[error("cannot read {}: {}", .0.display(), .1)]
     Read(PathBuf, io::Error),
     /// It cannot be written.
-    #[error("cannot write {}: {1}", .0.display())]
+    #[error("cannot write {}: {}", .0.display(), .1)]
     Write(PathBuf, io::Error),
 }
 
@@ -73,7 +73,8 @@ impl ConfigFile {
     /// Replaces the file as a whole: after a crash at any moment it holds the old text or the new one.
     pub(crate) fn write(&mut self, text: &str) -> Result<(), FileError> {
         self.check_unchanged()?;
-        replace(&self.path, text.as_bytes()).map_err(|error| FileError::Write(self.path.clone(), error))?;
+        replace(&self.path, text.as_bytes())
+            .map_err(|error| FileError::Write(self.path.clone(), error))?;
         self.known = Some(text.to_owned());
         Ok(())
     }

@@ -79,13 +79,18 @@ async fn operate(arguments: &Arguments) -> Result<(), Report> {
     }
     let text = file.text().to_owned();
     let config = Config::parse(&text)
-        .map_err(|errors| Report::new(errors.named(&file.path().display().to_string())))?;
+        .map_err(|errors| Report::new(errors.with_name(&file.path().display().to_string())))?;
     let _lock = lock_state(&arguments.state_dir)?;
     let socket = api::bind(&arguments.socket).into_diagnostic()?;
-    let devices = Devices::new(&arguments.state_dir).await.into_diagnostic().context("cannot care for devices")?;
-    let links = devices.watch();
+    let devices = Devices::new(&arguments.state_dir)
+        .await
+        .into_diagnostic()
+        .context("cannot care for devices")?;
+    let links = devices.watch().await.into_diagnostic()?;
     let (ended_sender, ended) = mpsc::unbounded_channel();
-    let pool = Pool::start(config.daemon.workers.get(), &ended_sender).into_diagnostic().context("cannot start the workers")?;
+    let pool = Pool::start(config.daemon.workers.get(), &ended_sender)
+        .into_diagnostic()
+        .context("cannot start the workers")?;
     let (connected_sender, connected) = mpsc::channel(16);
 
     let mut control = Control::new(pool, devices, file, connected_sender);
@@ -112,8 +117,11 @@ async fn operate(arguments: &Arguments) -> Result<(), Report> {
 
 /// Reloads at each SIGHUP; returns at SIGTERM or SIGINT.
 async fn until_told_to_end(control: &control::Shared) -> std::io::Result<()> {
-    let (mut hangup, mut terminate, mut interrupt) =
-        (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut hangup, mut terminate, mut interrupt) = (
+        signal(SignalKind::hangup())?,
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     loop {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
@@ -130,12 +138,17 @@ async fn until_told_to_end(control: &control::Shared) -> std::io::Result<()> {
 fn lock_state(directory: &std::path::Path) -> Result<std::fs::File, Report> {
     let context = || format!("cannot use the state directory {}", directory.display());
     std::fs::create_dir_all(directory).into_diagnostic().with_context(context)?;
-    let lock = std::fs::File::create(directory.join("lock")).into_diagnostic().with_context(context)?;
+    let lock =
+        std::fs::File::create(directory.join("lock")).into_diagnostic().with_context(context)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            Err(miette::miette!(help = "give this one another --state-dir", "another weftd uses {}", directory.display()))
+        Err(std::fs::TryLockError::WouldBlock) => Err(miette::miette!(
+            help = "give this one another --state-dir",
+            "another weftd uses {}",
+            directory.display()
+        )),
+        Err(std::fs::TryLockError::Error(error)) => {
+            Err(error).into_diagnostic().with_context(context)
         }
-        Err(std::fs::TryLockError::Error(error)) => Err(error).into_diagnostic().with_context(context),
     }
 }

@@ -38,7 +38,9 @@ impl Client {
         let own = rustix::process::geteuid().as_raw();
         let access = if credentials.uid == 0 || credentials.uid == own {
             Access::Write
-        } else if readers().is_some_and(|gid| credentials.gid == gid || credentials.groups.contains(&gid)) {
+        } else if readers()
+            .is_some_and(|gid| credentials.gid == gid || credentials.groups.contains(&gid))
+        {
             Access::Read
         } else {
             Access::None
@@ -58,7 +60,11 @@ impl<S: Sync> FromRequestParts<S> for Client {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(|| ApiError::internal("the client is not known"))
+        parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .ok_or_else(|| ApiError::internal("the client is not known"))
     }
 }
 
@@ -66,7 +72,11 @@ impl<S: Sync> FromRequestParts<S> for Client {
 const READING_POSTS: &[&str] = &["/v1/trace", "/v1/config/diff"];
 
 /// Lets a request through when its client may make it, and logs every change with who made it.
-pub(super) async fn guard(State(client): State<Client>, mut request: Request, next: Next) -> Result<Response, ApiError> {
+pub(super) async fn guard(
+    State(client): State<Client>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
     let path = request.uri().path().to_owned();
     let method = request.method().clone();
     let reads = method == Method::GET

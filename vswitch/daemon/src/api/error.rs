@@ -24,7 +24,11 @@ pub(super) struct ApiError {
 
 impl ApiError {
     fn new(status: StatusCode, code: &str, message: impl Into<String>, help: Option<&str>) -> Self {
-        let body = ErrorBody { code: code.to_owned(), message: message.into(), help: help.map(str::to_owned) };
+        let body = ErrorBody {
+            code: code.to_owned(),
+            message: message.into(),
+            help: help.map(str::to_owned),
+        };
         Self { status, body }
     }
 
@@ -47,7 +51,12 @@ impl ApiError {
         } else {
             "root, the user that weftd runs as and members of the group `weft` may"
         };
-        Self::new(StatusCode::FORBIDDEN, "not-allowed", format!("user id {uid} may not {what}"), Some(help))
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "not-allowed",
+            format!("user id {uid} may not {what}"),
+            Some(help),
+        )
     }
 
     pub(super) fn with_help(mut self, help: String) -> Self {
@@ -66,7 +75,9 @@ impl From<ViewError> for ApiError {
     fn from(error: ViewError) -> Self {
         match error {
             ViewError::Unknown { .. } => Self::not_found(error.to_string()),
-            ViewError::Disabled(_) | ViewError::BadFrame(_) => Self::invalid_request(error.to_string()),
+            ViewError::Disabled(_) | ViewError::BadFrame(_) => {
+                Self::invalid_request(error.to_string())
+            }
         }
     }
 }
@@ -76,7 +87,7 @@ impl From<ChangeError> for ApiError {
         let message = error.to_string();
         match error {
             ChangeError::Edit(error) => error.into(),
-            ChangeError::Config(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-config", message, None),
+            ChangeError::Config(errors) => EditError::Config(errors).into(),
             ChangeError::File(FileError::Changed(_)) => Self::new(
                 StatusCode::CONFLICT,
                 "file-changed",
@@ -90,7 +101,9 @@ impl From<ChangeError> for ApiError {
                 StatusCode::CONFLICT,
                 "file-unwritable",
                 message,
-                Some("nothing was changed; make the file writable, or change the running switch alone with --transient"),
+                Some(
+                    "nothing was changed; make the file writable, or change the running switch alone with --transient",
+                ),
             ),
             ChangeError::Revision { .. } => Self::new(
                 StatusCode::PRECONDITION_FAILED,
@@ -104,13 +117,13 @@ impl From<ChangeError> for ApiError {
 
 impl From<EditError> for ApiError {
     fn from(error: EditError) -> Self {
-        let (status, code) = match &error {
-            EditError::Exists { .. } => (StatusCode::CONFLICT, "exists"),
-            EditError::NotFound { .. } => (StatusCode::NOT_FOUND, "not-found"),
-            EditError::InUse { .. } => (StatusCode::CONFLICT, "in-use"),
-            EditError::Invalid { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-config"),
+        let status = match &error {
+            EditError::Exists { .. } | EditError::InUse { .. } | EditError::Layout { .. } => {
+                StatusCode::CONFLICT
+            }
+            EditError::NotFound { .. } => StatusCode::NOT_FOUND,
+            EditError::Invalid { .. } | EditError::Config(_) => StatusCode::UNPROCESSABLE_ENTITY,
         };
-        let help = error.help();
-        Self::new(status, code, error.to_string(), help.as_deref())
+        Self { status, body: error.body() }
     }
 }

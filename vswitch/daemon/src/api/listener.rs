@@ -44,7 +44,7 @@ pub(crate) enum BindError {
     #[error("{} exists and is not a socket", .0.display())]
     NotASocket(PathBuf),
     /// The system refuses.
-    #[error("cannot listen on {}: {1}", .0.display())]
+    #[error("cannot listen on {}: {}", .0.display(), .1)]
     Io(PathBuf, io::Error),
 }
 
@@ -57,7 +57,9 @@ pub(crate) fn bind(path: &Path) -> Result<UnixListener, BindError> {
         fs::create_dir_all(directory).map_err(io_error)?;
     }
     match fs::symlink_metadata(path) {
-        Ok(meta) if !meta.file_type().is_socket() => return Err(BindError::NotASocket(path.to_owned())),
+        Ok(meta) if !meta.file_type().is_socket() => {
+            return Err(BindError::NotASocket(path.to_owned()));
+        }
         Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
             return Err(BindError::InUse(path.to_owned()));
         }
@@ -73,7 +75,8 @@ pub(crate) fn bind(path: &Path) -> Result<UnixListener, BindError> {
 /// Serves the control API for as long as it is polled.
 pub(crate) async fn serve(listener: UnixListener, control: Shared) {
     let router = routes::router(control).layer(DefaultBodyLimit::max(BODY_LIMIT));
-    let (connections, strangers) = (Arc::new(Semaphore::new(CONNECTIONS)), Arc::new(Semaphore::new(STRANGERS)));
+    let (connections, strangers) =
+        (Arc::new(Semaphore::new(CONNECTIONS)), Arc::new(Semaphore::new(STRANGERS)));
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,

@@ -5,4 +5,4 @@ mod error;
 mod listener;
 mod routes;
 
-pub(crate) use listener::{BindError, bind, serve};
+pub(crate) use listener::{bind, serve};

@@ -3,7 +3,9 @@
 use axum::{
     Json,
     body::Bytes,
-    extract::{FromRequest, FromRequestParts, Path, Query, Request, State, rejection::BytesRejection},
+    extract::{
+        FromRequest, FromRequestParts, Path, Query, Request, State, rejection::BytesRejection,
+    },
     http::{HeaderMap, header::IF_MATCH},
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -12,8 +14,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use weft_config::{
     Edit,
     api::{
-        AddFdb, AddPort, AddSwitch, AddVlan, Changed, ConfigDocument, ConfigText, Error, FdbEntry, Flushed, Port,
-        SetPort, Status, Switch, Trace, TraceRequest, Vlan,
+        AddFdb, AddPort, AddSwitch, AddVlan, Changed, ConfigDocument, ConfigText, Error, FdbEntry,
+        Flushed, Port, SetPort, Status, Switch, Trace, TraceRequest, Vlan,
     },
 };
 use weft_vlan::VlanId;
@@ -65,7 +67,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         let bytes = Bytes::from_request(request, state)
             .await
             .map_err(|error: BytesRejection| ApiError::invalid_request(error.body_text()))?;
-        let value = serde_json::from_slice(&bytes).map_err(|error| ApiError::invalid_request(error.to_string()))?;
+        let value = serde_json::from_slice(&bytes)
+            .map_err(|error| ApiError::invalid_request(error.to_string()))?;
         Ok(Self(value))
     }
 }
@@ -76,7 +79,10 @@ struct Asked<T>(T);
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut axum::http::request::Parts, state: &S) -> Result<Self, ApiError> {
+    async fn from_request_parts(
+        parts: &mut axum::http::request::Parts,
+        state: &S,
+    ) -> Result<Self, ApiError> {
         match Query::from_request_parts(parts, state).await {
             Ok(Query(value)) => Ok(Self(value)),
             Err(error) => Err(ApiError::invalid_request(error.body_text())),
@@ -172,7 +178,7 @@ async fn set_port(
     headers: HeaderMap,
     Body(set): Body<SetPort>,
 ) -> Answer<Changed> {
-    edit(&control, Edit::SetPort { name, port: set.port }, how, &headers).await
+    edit(&control, Edit::SetPort { name, set }, how, &headers).await
 }
 
 #[utoipa::path(delete, path = "/v1/ports/{name}", params(("name" = String, Path), How),
@@ -241,7 +247,10 @@ async fn remove_vlan(
 }
 
 #[utoipa::path(get, path = "/v1/fdb", params(Which), responses((status = 200, body = Vec<FdbEntry>), (status = 404, body = Error)))]
-async fn list_fdb(State(control): State<Shared>, Asked(which): Asked<Which>) -> Answer<Vec<FdbEntry>> {
+async fn list_fdb(
+    State(control): State<Shared>,
+    Asked(which): Asked<Which>,
+) -> Answer<Vec<FdbEntry>> {
     let control = control.lock().await;
     let filter = filter(&control, which)?;
     Ok(Json(control.view_fdb(&filter)?))
@@ -260,9 +269,14 @@ async fn add_fdb(
 
 #[utoipa::path(delete, path = "/v1/fdb", params(OneEntry),
     responses((status = 200, body = Changed), (status = 404, body = Error)))]
-async fn remove_fdb(State(control): State<Shared>, Asked(one): Asked<OneEntry>, headers: HeaderMap) -> Answer<Changed> {
+async fn remove_fdb(
+    State(control): State<Shared>,
+    Asked(one): Asked<OneEntry>,
+    headers: HeaderMap,
+) -> Answer<Changed> {
     let how = How { transient: one.transient };
-    let removal = Edit::RemoveFdb { mac: one.mac, vlan: one.vlan, switch: one.switch };
+    let vlan = one.vlan.parse::<u16>().map_or_else(|_| one.vlan.into(), serde_json::Value::from);
+    let removal = Edit::RemoveFdb { mac: one.mac, vlan, switch: one.switch };
     edit(&control, removal, how, &headers).await
 }
 
@@ -304,7 +318,10 @@ async fn apply_config(
 
 #[utoipa::path(post, path = "/v1/config/diff", request_body = ConfigText,
     responses((status = 200, body = Changed), (status = 422, body = Error)))]
-async fn diff_config(State(control): State<Shared>, Body(config): Body<ConfigText>) -> Answer<Changed> {
+async fn diff_config(
+    State(control): State<Shared>,
+    Body(config): Body<ConfigText>,
+) -> Answer<Changed> {
     Ok(Json(control.lock().await.compare(&config.text)?))
 }
 
@@ -315,12 +332,17 @@ fn filter(control: &crate::control::Control, which: Which) -> Result<FdbFilter, 
 
 fn vlan(control: &crate::control::Control, text: &str) -> Result<VlanId, ApiError> {
     if let Ok(number) = text.parse::<u16>() {
-        return VlanId::new(number)
-            .ok_or_else(|| ApiError::invalid_request(format!("{number} is not a VLAN: 1 to 4094")));
+        return VlanId::new(number).ok_or_else(|| {
+            ApiError::invalid_request(format!("{number} is not a VLAN: 1 to 4094"))
+        });
     }
     control.vlan_named(text).ok_or_else(|| {
         let names = control.vlan_names().join(", ");
         let error = ApiError::not_found(format!("there is no VLAN `{text}`"));
-        if names.is_empty() { error } else { error.with_help(format!("the named VLANs are: {names}")) }
+        if names.is_empty() {
+            error
+        } else {
+            error.with_help(format!("the named VLANs are: {names}"))
+        }
     })
 }

@@ -31,7 +31,9 @@ pub(crate) enum ChangeError {
     #[error(transparent)]
     File(#[from] FileError),
     /// Somebody else changed the running configuration meanwhile.
-    #[error("the running configuration has revision {actual}, not {expected}: somebody else changed it meanwhile")]
+    #[error(
+        "the running configuration has revision {actual}, not {expected}: somebody else changed it meanwhile"
+    )]
     Revision {
         /// What the request was made against.
         expected: String,
@@ -61,7 +63,11 @@ impl Control {
     }
 
     /// Makes one edit, of the running configuration and, unless transient, of the file.
-    pub(crate) async fn edit(&mut self, edit: &Edit, permanence: Permanence) -> Result<Changed, ChangeError> {
+    pub(crate) async fn edit(
+        &mut self,
+        edit: &Edit,
+        permanence: Permanence,
+    ) -> Result<Changed, ChangeError> {
         let running = edit.apply(&self.running)?;
         let config = Config::parse(&running)?;
         let file = match permanence {
@@ -78,7 +84,11 @@ impl Control {
     }
 
     /// Applies a whole configuration.
-    pub(crate) async fn apply(&mut self, text: String, permanence: Permanence) -> Result<Changed, ChangeError> {
+    pub(crate) async fn apply(
+        &mut self,
+        text: String,
+        permanence: Permanence,
+    ) -> Result<Changed, ChangeError> {
         let config = Config::parse(&text)?;
         let file = match permanence {
             Permanence::Transient => None,
@@ -103,7 +113,12 @@ impl Control {
         Ok(changes)
     }
 
-    async fn change(&mut self, running: String, config: Config, file: Option<String>) -> Result<Changed, ChangeError> {
+    async fn change(
+        &mut self,
+        running: String,
+        config: Config,
+        file: Option<String>,
+    ) -> Result<Changed, ChangeError> {
         let changes = diff(&self.config, &config);
         let mut written = None;
         if let Some(text) = file

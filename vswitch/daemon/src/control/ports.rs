@@ -1,7 +1,7 @@
 //! The life of ports: opened when their device or peer is there, closed when it goes, opened again when it
 //! returns. What a port held is given back only when no worker can use it any more.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 use weft_config::{Config, NetdevIo, PortConfig, PortType};
@@ -14,18 +14,21 @@ use super::{
 };
 use crate::{
     clock,
-    device::{LinkChange, LinkEvent, Refusal, Use},
+    device::{Change, LinkEvent, Refusal, Use},
     plane::{PortCounters, QueueEnded},
 };
+
+/// How often aged addresses are reclaimed and failed ports tried again.
+const TICK: Duration = Duration::from_secs(1);
 
 impl Control {
     /// Puts the first configuration in force. What a killed daemon left on devices that are no ports any more
     /// is undone first.
     pub(crate) async fn begin(&mut self, running: String, config: Config) {
-        let devices: Vec<String> =
-            config.ports.values().filter(|port| port.enabled).filter_map(device_of).map(str::to_owned).collect();
-        if let Err(error) = self.devices.undo_stale(&devices).await {
-            tracing::warn!(%error, "could not undo what an earlier weftd left on devices");
+        let devices: Vec<&str> =
+            config.ports.values().filter(|port| port.enabled).filter_map(device_of).collect();
+        for trouble in self.devices.undo_stale(&devices).await {
+            tracing::warn!(%trouble, "could not undo what an earlier weftd left on a device");
         }
         self.put(running, config).await;
     }
@@ -36,7 +39,9 @@ impl Control {
         let leaving: Vec<String> = self
             .ports
             .iter()
-            .filter(|(name, port)| config.ports.get(*name).is_none_or(|new| must_reopen(&port.config, new)))
+            .filter(|(name, port)| {
+                config.ports.get(*name).is_none_or(|new| must_reopen(&port.config, new))
+            })
             .map(|(name, _)| name.clone())
             .collect();
         let mut closed = Vec::new();
@@ -64,8 +69,15 @@ impl Control {
                     }
                 },
             };
-            let link = if wanted.enabled { Link::Waiting("it is being opened".into()) } else { Link::Disabled };
-            self.ports.insert(name, Port { id, config: wanted, counters, link, generation: 0, socket: None });
+            let link = if wanted.enabled {
+                Link::Waiting("it is being opened".into())
+            } else {
+                Link::Disabled
+            };
+            self.ports.insert(
+                name,
+                Port { id, config: wanted, counters, link, generation: 0, socket: None },
+            );
         }
         self.put_in_force();
         self.retire(closed).await;
@@ -111,11 +123,26 @@ impl Control {
     }
 
     /// Opens every port that could be open and is not.
-    pub(crate) async fn open_ports(&mut self) {
+    async fn open_ports(&mut self) {
+        self.open_those(|_| true).await;
+    }
+
+    /// Opens the port on a device of which there is news.
+    async fn open_ports_on(&mut self, device: &str) {
+        self.open_those(|port| device_of(&port.config) == Some(device)).await;
+    }
+
+    /// Tries ports again that something stood in the way of which no event tells when it goes, as an address.
+    async fn retry_failed(&mut self) {
+        self.open_those(|port| matches!(port.link, Link::Failed(_))).await;
+    }
+
+    async fn open_those(&mut self, concerned: impl Fn(&Port) -> bool) {
         let closed: Vec<String> = self
             .ports
             .iter()
             .filter(|(_, port)| port.config.enabled && !matches!(port.link, Link::Open(_)))
+            .filter(|(_, port)| concerned(port))
             .map(|(name, _)| name.clone())
             .collect();
         let mut opened = false;
@@ -163,15 +190,21 @@ impl Control {
     }
 
     async fn open_netdev(&self, device: &str) -> Result<(Opened, OpenDevice), Link> {
-        let claimed = self.devices.claim(device, Use::Netdev).await.map_err(|refusal| refused(device, refusal))?;
-        let opened = packet::open(claimed.index).map_err(|error| Link::Failed(format!("device {device}: {error}")))?;
+        let claimed = self.devices.claim(device, Use::Netdev).await.map_err(refused)?;
+        let opened = packet::open(claimed.index)
+            .map_err(|error| Link::Failed(format!("device {device}: {error}")))?;
         Ok((opened, claimed.into()))
     }
 
-    async fn open_tap(&self, device: &str, queues: u16, mtu: Option<u32>) -> Result<(Opened, OpenDevice), Link> {
+    async fn open_tap(
+        &self,
+        device: &str,
+        queues: u16,
+        mtu: Option<u32>,
+    ) -> Result<(Opened, OpenDevice), Link> {
         let opened = tap::open(device, usize::from(queues))
             .map_err(|error| Link::Failed(format!("device {device}: {error}")))?;
-        let claimed = self.devices.claim(device, Use::Tap { mtu }).await.map_err(|refusal| refused(device, refusal))?;
+        let claimed = self.devices.claim(device, Use::Tap { mtu }).await.map_err(refused)?;
         Ok((opened, claimed.into()))
     }
 
@@ -218,8 +251,10 @@ impl Control {
     }
 
     async fn queue_ended(&mut self, ended: QueueEnded) {
-        let Some((name, _)) =
-            self.ports.iter().find(|(_, port)| port.id == ended.port && port.generation == ended.generation)
+        let Some((name, _)) = self
+            .ports
+            .iter()
+            .find(|(_, port)| port.id == ended.port && port.generation == ended.generation)
         else {
             return;
         };
@@ -231,33 +266,43 @@ impl Control {
 
     async fn link_event(&mut self, event: LinkEvent) {
         match event.change {
-            LinkChange::Added | LinkChange::Renamed => self.open_ports().await,
-            LinkChange::Removed => {
-                // A TAP of ours that was moved to another namespace also looks removed; its queues say if it is.
-                let gone = self.ports.iter().find(|(_, port)| {
-                    matches!(port.config.kind, PortType::Netdev { .. }) && port.device_index() == Some(event.index)
-                });
-                if let Some((name, _)) = gone {
-                    let name = name.clone();
-                    self.close_port(&name, format!("device {} does not exist", event.name)).await;
-                    self.open_ports().await;
-                }
-            }
-            LinkChange::State { up, running, mtu } => {
-                let Some(device) = self.ports.values_mut().find_map(|port| match &mut port.link {
-                    Link::Open(Open { device: Some(device), .. }) if device.index == event.index => Some(device),
+            Change::Added(_) | Change::Renamed { .. } => self.open_ports_on(&event.name).await,
+            Change::Removed | Change::Moved => self.device_left(&event).await,
+            Change::State(state) => {
+                let open = self.ports.values_mut().find_map(|port| match &mut port.link {
+                    Link::Open(Open { device: Some(device), .. })
+                        if device.index == event.index =>
+                    {
+                        Some(device)
+                    }
                     _ => None,
-                }) else {
-                    // An address or a master that stood in the way may be gone.
-                    return self.open_ports().await;
+                });
+                let Some(device) = open else {
+                    // A master that stood in the way may be gone.
+                    return self.open_ports_on(&event.name).await;
                 };
-                (device.up, device.running) = (up, running);
-                if device.mtu != mtu {
-                    device.mtu = mtu;
+                (device.up, device.running) = (state.up, state.running);
+                if device.mtu != state.mtu {
+                    device.mtu = state.mtu;
                     self.put_in_force();
                 }
             }
         }
+    }
+
+    async fn device_left(&mut self, event: &LinkEvent) {
+        let owner =
+            self.ports.iter_mut().find(|(_, port)| port.device_index() == Some(event.index));
+        let Some((name, port)) = owner else { return };
+        if let (PortType::Tap { .. }, Link::Open(open)) = (&port.config.kind, &mut port.link) {
+            // It was moved to another namespace, where its state is not seen and frames go on; or it was
+            // removed, and then its queues say so.
+            open.device = None;
+            return;
+        }
+        let name = name.clone();
+        self.close_port(&name, format!("device {} does not exist", event.name)).await;
+        self.open_ports_on(&event.name).await;
     }
 
     async fn socket_connected(&mut self, connected: Connected) {
@@ -274,7 +319,8 @@ impl Control {
             }
             Err(error) => {
                 tracing::warn!(port = name, %error, "connection not taken");
-                if let Some(task) = self.ports.get_mut(&name).and_then(|port| port.socket.as_mut()) {
+                if let Some(task) = self.ports.get_mut(&name).and_then(|port| port.socket.as_mut())
+                {
                     task.disconnected();
                 }
             }
@@ -305,13 +351,17 @@ pub(crate) async fn tend(
     mut ended: mpsc::UnboundedReceiver<QueueEnded>,
     mut connected: mpsc::Receiver<Connected>,
 ) {
-    let mut sweep = tokio::time::interval(std::time::Duration::from_secs(1));
+    let mut tick = tokio::time::interval(TICK);
     loop {
         tokio::select! {
             Some(event) = links.recv() => control.lock().await.link_event(event).await,
             Some(queue) = ended.recv() => control.lock().await.queue_ended(queue).await,
             Some(peer) = connected.recv() => control.lock().await.socket_connected(peer).await,
-            _ = sweep.tick() => control.lock().await.sweep(),
+            _ = tick.tick() => {
+                let mut control = control.lock().await;
+                control.sweep();
+                control.retry_failed().await;
+            }
             else => return,
         }
     }
@@ -340,10 +390,10 @@ fn device_of(config: &PortConfig) -> Option<&str> {
     }
 }
 
-fn refused(device: &str, refusal: Refusal) -> Link {
+fn refused(refusal: Refusal) -> Link {
     match refusal {
-        Refusal::Missing => Link::Waiting(format!("device {device} does not exist")),
-        other => Link::Failed(format!("device {device}: {other}")),
+        Refusal::Missing(_) => Link::Waiting(refusal.to_string()),
+        Refusal::Unsuitable { .. } | Refusal::Io(_) => Link::Failed(refusal.to_string()),
     }
 }
 

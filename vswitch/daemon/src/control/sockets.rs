@@ -40,7 +40,7 @@ pub(super) struct SocketTask {
 /// Why a socket cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SocketError {
-    #[error("socket {}: {1}", .0.display())]
+    #[error("socket {}: {}", .0.display(), .1)]
     Io(PathBuf, io::Error),
     #[error("socket {}: it exists and is not a socket", .0.display())]
     NotASocket(PathBuf),
@@ -61,7 +61,9 @@ struct Allowed {
 
 impl Allowed {
     fn admits(&self, peer: &Credentials) -> bool {
-        peer.uid == 0 || peer.uid == self.uid || self.gid.is_some_and(|gid| peer.gid == gid || peer.groups.contains(&gid))
+        peer.uid == 0
+            || peer.uid == self.uid
+            || self.gid.is_some_and(|gid| peer.gid == gid || peer.groups.contains(&gid))
     }
 }
 
@@ -78,7 +80,11 @@ impl SocketTask {
                 Some(name) => lookup("user", "/etc/passwd", name)?,
                 None => rustix::process::geteuid().as_raw(),
             },
-            gid: config.group.as_deref().map(|name| lookup("group", "/etc/group", name)).transpose()?,
+            gid: config
+                .group
+                .as_deref()
+                .map(|name| lookup("group", "/etc/group", name))
+                .transpose()?,
         };
         let (occupied, watch) = watch::channel(false);
         let port = port.to_owned();
@@ -178,7 +184,12 @@ async fn hand_over(
     match peer::credentials(&stream) {
         Ok(peer) if allowed.admits(&peer) => {}
         Ok(peer) => {
-            tracing::warn!(port, uid = peer.uid, pid = peer.pid, "connection refused: this user may not");
+            tracing::warn!(
+                port,
+                uid = peer.uid,
+                pid = peer.pid,
+                "connection refused: this user may not"
+            );
             return true;
         }
         Err(error) => {
@@ -191,7 +202,9 @@ async fn hand_over(
         return true;
     }
     match stream.into_std() {
-        Ok(stream) => connected.send(Connected { port: port.to_owned(), stream: stream.into() }).await.is_ok(),
+        Ok(stream) => {
+            connected.send(Connected { port: port.to_owned(), stream: stream.into() }).await.is_ok()
+        }
         Err(error) => {
             tracing::warn!(port, %error, "connection lost");
             occupied.send_replace(false);
@@ -202,15 +215,22 @@ async fn hand_over(
 
 /// Binds the socket with its mode and owner. A socket that nobody serves any more is replaced where nobody
 /// else could have put it.
-fn listen(path: &Path, config: &SocketConfig, allowed: &Allowed) -> Result<UnixListener, SocketError> {
+fn listen(
+    path: &Path,
+    config: &SocketConfig,
+    allowed: &Allowed,
+) -> Result<UnixListener, SocketError> {
     let io_error = |error| SocketError::Io(path.to_owned(), error);
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory =
+        path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !directory.exists() {
         fs::create_dir_all(directory).map_err(io_error)?;
         fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).map_err(io_error)?;
     }
     match fs::symlink_metadata(path) {
-        Ok(meta) if !meta.file_type().is_socket() => return Err(SocketError::NotASocket(path.to_owned())),
+        Ok(meta) if !meta.file_type().is_socket() => {
+            return Err(SocketError::NotASocket(path.to_owned()));
+        }
         Ok(_) => {
             if std::os::unix::net::UnixStream::connect(path).is_ok() {
                 return Err(SocketError::InUse(path.to_owned()));
@@ -227,8 +247,11 @@ fn listen(path: &Path, config: &SocketConfig, allowed: &Allowed) -> Result<UnixL
     }
     let listener = UnixListener::bind(path).map_err(io_error)?;
     let default_mode = if allowed.gid.is_some() { 0o660 } else { 0o600 };
-    fs::set_permissions(path, fs::Permissions::from_mode(config.socket_mode.unwrap_or(default_mode)))
-        .map_err(io_error)?;
+    fs::set_permissions(
+        path,
+        fs::Permissions::from_mode(config.socket_mode.unwrap_or(default_mode)),
+    )
+    .map_err(io_error)?;
     if config.owner.is_some() || allowed.gid.is_some() {
         std::os::unix::fs::chown(path, Some(allowed.uid), allowed.gid).map_err(io_error)?;
     }

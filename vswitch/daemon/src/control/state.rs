@@ -7,7 +7,9 @@ use std::{
 
 use tokio::sync::{Mutex, mpsc};
 use weft_config::{Config, PortConfig};
-use weft_core::{Fdb, Guards, Isolation, PortId, PortSpec, Rate, StaticEntry, Switch, SwitchSpec, Timestamp};
+use weft_core::{
+    Fdb, Guards, Isolation, PortId, PortSpec, Rate, StaticEntry, Switch, SwitchSpec, Timestamp,
+};
 
 use super::sockets::SocketTask;
 use crate::{
@@ -92,7 +94,9 @@ impl Control {
         file: ConfigFile,
         connected: mpsc::Sender<super::sockets::Connected>,
     ) -> Self {
-        let free_ids = (0..PortId::LIMIT).filter_map(|index| PortId::new(u16::try_from(index).ok()?)).collect();
+        let free_ids = (0..PortId::LIMIT)
+            .filter_map(|index| PortId::new(u16::try_from(index).ok()?))
+            .collect();
         Self {
             config: Config::default(),
             running: String::new(),
@@ -112,7 +116,7 @@ impl Control {
     pub(super) fn put_in_force(&mut self) {
         for name in self.config.switches.keys() {
             let spec = self.switch_spec(name);
-            let fdb = self.fdb_for(name, spec.mac_limit);
+            let fdb = self.fdb_for(name, &spec);
             let compiled = Arc::new(Switch::new(&spec, fdb.clone()));
             self.switches.insert(name.clone(), RunningSwitch { fdb, compiled });
         }
@@ -124,8 +128,11 @@ impl Control {
                 Link::Open(open) => Some(open.egress.clone()),
                 _ => None,
             };
-            let planned =
-                PlannedPort { switch: index[port.config.switch.as_str()], egress, counters: port.counters.clone() };
+            let planned = PlannedPort {
+                switch: index[port.config.switch.as_str()],
+                egress,
+                counters: port.counters.clone(),
+            };
             (port.id, planned)
         });
         let switches = self.switches.values().map(|switch| switch.compiled.clone()).collect();
@@ -133,12 +140,13 @@ impl Control {
     }
 
     /// Returns the switch's forwarding database, or a new one where the limit has changed, with what was learned.
-    fn fdb_for(&self, name: &str, mac_limit: usize) -> Arc<Fdb> {
+    fn fdb_for(&self, name: &str, spec: &SwitchSpec) -> Arc<Fdb> {
+        let mac_limit = spec.mac_limit;
         match self.switches.get(name) {
             Some(switch) if switch.fdb.mac_limit() == mac_limit => switch.fdb.clone(),
             Some(switch) => {
                 let fdb = Fdb::new(mac_limit, secret());
-                fdb.adopt(clock::now(), &switch.fdb);
+                fdb.adopt(clock::now(), spec.ageing, &switch.fdb);
                 Arc::new(fdb)
             }
             None => Arc::new(Fdb::new(mac_limit, secret())),
@@ -147,11 +155,13 @@ impl Control {
 
     fn switch_spec(&self, name: &str) -> SwitchSpec {
         let config = &self.config.switches[name];
-        let members = || self.ports.values().filter(|port| port.config.switch == name && port.config.enabled);
-        let statics = self.config.fdb.iter().filter(|entry| entry.switch == name).filter_map(|entry| {
-            let port = self.ports.get(&entry.port).filter(|port| port.config.enabled)?;
-            Some(StaticEntry { vlan: entry.vlan, mac: entry.mac, port: port.id })
-        });
+        let members =
+            || self.ports.values().filter(|port| port.config.switch == name && port.config.enabled);
+        let statics =
+            self.config.fdb.iter().filter(|entry| entry.switch == name).filter_map(|entry| {
+                let port = self.ports.get(&entry.port).filter(|port| port.config.enabled)?;
+                Some(StaticEntry { vlan: entry.vlan, mac: entry.mac, port: port.id })
+            });
         SwitchSpec {
             ageing: config.mac_ageing,
             mac_limit: config.mac_limit,

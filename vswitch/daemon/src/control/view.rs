@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use weft_config::{
     PortType,
     api::{
-        ConfigDocument, Direction, FdbEntry, FdbKind, Port as PortView, PortState, Status, Switch as SwitchView, Trace,
-        TraceEgress, TraceRequest, TraceStep, Verdict, Vlan as VlanView,
+        ConfigDocument, Direction, FdbEntry, FdbKind, Port as PortView, PortState, Status,
+        Switch as SwitchView, Trace, TraceEgress, TraceRequest, TraceStep, Verdict,
+        Vlan as VlanView,
     },
     vlan_json,
 };
@@ -65,7 +66,12 @@ impl Control {
             mac_ageing_seconds: config.mac_ageing.as_secs(),
             mac_limit: config.mac_limit,
             macs: self.switches.get(name).map_or(0, |switch| switch.fdb.len()),
-            ports: self.ports.iter().filter(|(_, port)| port.config.switch == *name).map(|(port, _)| port.clone()).collect(),
+            ports: self
+                .ports
+                .iter()
+                .filter(|(_, port)| port.config.switch == *name)
+                .map(|(port, _)| port.clone())
+                .collect(),
         };
         self.config.switches.iter().map(view).collect()
     }
@@ -73,10 +79,12 @@ impl Control {
     /// Returns the VLANs of every switch: those that are named, native or on an access or dot1q-tunnel port,
     /// and those that a trunk names one by one or that hold an address.
     pub(crate) fn view_vlans(&self) -> Vec<VlanView> {
-        let names: BTreeMap<VlanId, &String> = self.config.vlans.iter().map(|(name, &vlan)| (vlan, name)).collect();
+        let names: BTreeMap<VlanId, &String> =
+            self.config.vlans.iter().map(|(name, &vlan)| (vlan, name)).collect();
         let mut views = Vec::new();
         for switch in self.config.switches.keys() {
-            let ports: Vec<_> = self.ports.iter().filter(|(_, port)| port.config.switch == *switch).collect();
+            let ports: Vec<_> =
+                self.ports.iter().filter(|(_, port)| port.config.switch == *switch).collect();
             let mut macs: BTreeMap<VlanId, usize> = BTreeMap::new();
             for entry in self.entries(switch) {
                 *macs.entry(entry.vlan).or_default() += 1;
@@ -90,16 +98,27 @@ impl Control {
                     PortVlan::Trunk { members, native, .. } => {
                         vlans.extend(native.map(Native::vlan));
                         // A range says what may be there, not what is.
-                        vlans.extend(members.ranges().into_iter().filter(|(first, last)| first == last).map(|(vlan, _)| vlan));
+                        vlans.extend(
+                            members
+                                .ranges()
+                                .into_iter()
+                                .filter(|(first, last)| first == last)
+                                .map(|(vlan, _)| vlan),
+                        );
                     }
                 }
             }
             for vlan in vlans {
                 let of = |tagged: bool| {
                     let leaves = |port: &Port| {
-                        port.config.vlan.is_member(vlan) && leaves_tagged(&port.config.vlan, vlan) == tagged
+                        port.config.vlan.is_member(vlan)
+                            && leaves_tagged(&port.config.vlan, vlan) == tagged
                     };
-                    ports.iter().filter(|(_, port)| leaves(port)).map(|(name, _)| (*name).clone()).collect()
+                    ports
+                        .iter()
+                        .filter(|(_, port)| leaves(port))
+                        .map(|(name, _)| (*name).clone())
+                        .collect()
                 };
                 views.push(VlanView {
                     switch: switch.clone(),
@@ -166,11 +185,15 @@ impl Control {
                 && port.is_none_or(|port| port.config.switch == name)
         };
         let switches = self.switches.iter().filter(|(name, _)| concerned(name));
-        Ok(switches.map(|(name, switch)| switch.fdb.flush(clock::now(), self.ageing(name), scope)).sum())
+        Ok(switches
+            .map(|(name, switch)| switch.fdb.flush(clock::now(), self.ageing(name), scope))
+            .sum())
     }
 
     fn check_filter(&self, filter: &FdbFilter) -> Result<(), ViewError> {
-        if let Some(name) = filter.switch.as_ref().filter(|name| !self.config.switches.contains_key(*name)) {
+        if let Some(name) =
+            filter.switch.as_ref().filter(|name| !self.config.switches.contains_key(*name))
+        {
             return Err(unknown("switch", name));
         }
         match filter.port.as_ref().filter(|name| !self.ports.contains_key(*name)) {
@@ -209,8 +232,13 @@ impl Control {
         let mut problems = Vec::new();
         for (name, port) in &self.ports {
             let (state, reason) = port.state();
-            if matches!(state, PortState::Failed | PortState::Waiting) || (state == PortState::Down && port.config.enabled) {
-                problems.push(format!("port {name}: {}", reason.unwrap_or_else(|| "not up".to_owned())));
+            if matches!(state, PortState::Failed | PortState::Waiting)
+                || (state == PortState::Down && port.config.enabled)
+            {
+                problems.push(format!(
+                    "port {name}: {}",
+                    reason.unwrap_or_else(|| "not up".to_owned())
+                ));
             }
         }
         let wanted = self.config.daemon.workers.get();
@@ -218,7 +246,10 @@ impl Control {
             problems.push(format!("the file asks for {wanted} workers: restart weftd to get them"));
         }
         if self.file.text() != self.running {
-            problems.push("transient changes are running that are not in the file: `weftctl diff` shows them".to_owned());
+            problems.push(
+                "transient changes are running that are not in the file: `weftctl diff` shows them"
+                    .to_owned(),
+            );
         }
         problems
     }
@@ -244,8 +275,11 @@ impl Control {
         let switch = &self.switches[&port.config.switch].compiled;
         let traced = switch.trace(clock::now(), port.id, &head);
         let name = |id| self.name_of(id).unwrap_or("a port that is gone").to_owned();
-        let mut steps: Vec<TraceStep> =
-            traced.steps.into_iter().map(|step| TraceStep { stage: step.stage.to_owned(), text: step.text }).collect();
+        let mut steps: Vec<TraceStep> = traced
+            .steps
+            .into_iter()
+            .map(|step| TraceStep { stage: step.stage.to_owned(), text: step.text })
+            .collect();
         let mut egress = Vec::new();
         let mut refusal = None;
         for (id, outcome) in traced.egress {
@@ -253,11 +287,14 @@ impl Control {
                 Ok(tags) => {
                     let vid = tags.vlan.map(|tag| tag.tci.vid());
                     egress.push(TraceEgress { port: name(id), tagged: vid.is_some(), vid });
-                    let form = vid.map_or("untagged".to_owned(), |vid| format!("with VLAN tag {vid}"));
-                    let gone = match self.ports.values().find(|port| port.id == id).map(|port| &port.link) {
-                        Some(Link::Open(_)) => "",
-                        _ => ", but the port has no device or guest now: port-down",
-                    };
+                    let form =
+                        vid.map_or("untagged".to_owned(), |vid| format!("with VLAN tag {vid}"));
+                    let gone =
+                        match self.ports.values().find(|port| port.id == id).map(|port| &port.link)
+                        {
+                            Some(Link::Open(_)) => "",
+                            _ => ", but the port has no device or guest now: port-down",
+                        };
                     format!("leaves port {} {form}{gone}", name(id))
                 }
                 Err(reason) => {
@@ -329,15 +366,19 @@ impl Port {
 
     fn state(&self) -> (PortState, Option<String>) {
         match &self.link {
-            Link::Disabled => (PortState::Down, Some("it is disabled in the configuration".to_owned())),
+            Link::Disabled => {
+                (PortState::Down, Some("it is disabled in the configuration".to_owned()))
+            }
             Link::Waiting(reason) => (PortState::Waiting, Some(reason.clone())),
             Link::Failed(reason) => (PortState::Failed, Some(reason.clone())),
-            Link::Open(Open { device: Some(device), .. }) if !device.up => {
-                (PortState::Down, Some("its device is set down: `ip link set DEVICE up`".to_owned()))
-            }
-            Link::Open(Open { device: Some(device), .. }) if !device.running => {
-                (PortState::Down, Some("its device has no carrier: nothing is attached to the other end".to_owned()))
-            }
+            Link::Open(Open { device: Some(device), .. }) if !device.up => (
+                PortState::Down,
+                Some("its device is set down: `ip link set DEVICE up`".to_owned()),
+            ),
+            Link::Open(Open { device: Some(device), .. }) if !device.running => (
+                PortState::Down,
+                Some("its device has no carrier: nothing is attached to the other end".to_owned()),
+            ),
             Link::Open(_) => (PortState::Up, None),
         }
     }
@@ -372,7 +413,9 @@ fn described_frame(request: &TraceRequest) -> Result<Head, ViewError> {
         return Ok(Head::read(&bytes[..bytes.len().min(Head::PREFIX)], bytes.len(), None));
     }
     let address = |text: &Option<String>, which: &str| {
-        let text = text.as_ref().ok_or_else(|| ViewError::BadFrame(format!("the frame has no {which} address")))?;
+        let text = text
+            .as_ref()
+            .ok_or_else(|| ViewError::BadFrame(format!("the frame has no {which} address")))?;
         text.parse::<MacAddr>().map_err(|error| ViewError::BadFrame(error.to_string()))
     };
     let length = request.length.unwrap_or(60).clamp(14, 65_550) as usize;
@@ -399,7 +442,9 @@ fn from_hex(text: &str) -> Result<Vec<u8>, ViewError> {
         .collect::<Option<_>>()
         .ok_or_else(|| ViewError::BadFrame("the frame is not hexadecimal".to_owned()))?;
     if digits.len() % 2 == 1 {
-        return Err(ViewError::BadFrame("the frame has an odd number of hexadecimal digits".to_owned()));
+        return Err(ViewError::BadFrame(
+            "the frame has an odd number of hexadecimal digits".to_owned(),
+        ));
     }
     Ok(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
 }

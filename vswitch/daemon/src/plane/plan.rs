@@ -26,7 +26,10 @@ pub(crate) struct PlannedPort {
 
 impl Plan {
     /// Puts a plan together.
-    pub(crate) fn new(switches: Vec<Arc<Switch>>, ports: impl IntoIterator<Item = (PortId, PlannedPort)>) -> Self {
+    pub(crate) fn new(
+        switches: Vec<Arc<Switch>>,
+        ports: impl IntoIterator<Item = (PortId, PlannedPort)>,
+    ) -> Self {
         let mut table: Vec<Option<PlannedPort>> = Vec::new();
         for (id, port) in ports {
             if table.len() <= id.index() {

@@ -52,7 +52,8 @@ impl Pool {
             let (commands, receiver) = channel();
             let wake = Arc::new(wake_descriptor()?);
             let worker = Worker::new(id, plan.clone(), receiver, wake.clone(), ended.clone())?;
-            let thread = Builder::new().name(format!("weft-worker-{id}")).spawn(move || worker.run())?;
+            let thread =
+                Builder::new().name(format!("weft-worker-{id}")).spawn(move || worker.run())?;
             handles.push(Handle { commands, wake, thread: Some(thread) });
         }
         Ok(Self { plan, workers: handles })

@@ -124,7 +124,10 @@ impl Worker {
     }
 
     fn wait(&self, events: &mut Vec<u64>, spinning: bool) -> io::Result<()> {
-        let mut buffer = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; EVENTS];
+        let mut buffer = [epoll::Event {
+            flags: epoll::EventFlags::empty(),
+            data: epoll::EventData::new_u64(0),
+        }; EVENTS];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         let ready = match epoll::wait(&self.epoll, &mut buffer[..], spinning.then_some(&at_once)) {
             Ok(ready) => ready,
@@ -157,11 +160,16 @@ impl Worker {
         self.next_token += 1;
         let data = epoll::EventData::new_u64(token);
         let added = match &attachment.source {
-            Source::Ingress(queue) => epoll::add(&self.epoll, queue.fd(), data, epoll::EventFlags::IN),
+            Source::Ingress(queue) => {
+                epoll::add(&self.epoll, queue.fd(), data, epoll::EventFlags::IN)
+            }
             Source::Backlog { egress, queue } => match egress.lock_queue(*queue).backlog() {
-                Some(fd) => {
-                    epoll::add(&self.epoll, fd.as_fd(), data, epoll::EventFlags::OUT | epoll::EventFlags::ET)
-                }
+                Some(fd) => epoll::add(
+                    &self.epoll,
+                    fd.as_fd(),
+                    data,
+                    epoll::EventFlags::OUT | epoll::EventFlags::ET,
+                ),
                 None => return,
             },
         };
@@ -200,12 +208,23 @@ impl Worker {
 
     fn report(&self, attachment: &Attachment, fault: Fault) {
         // The control plane may be gone already when the daemon ends.
-        let _ = self.ended.send(QueueEnded { port: attachment.port, generation: attachment.generation, fault });
+        let _ = self.ended.send(QueueEnded {
+            port: attachment.port,
+            generation: attachment.generation,
+            fault,
+        });
     }
 }
 
 /// Decides on every frame of a burst, then sends to each port that gets some, once.
-fn deliver(worker: usize, plan: &Plan, now: Timestamp, ingress: PortId, burst: &Burst<'_>, outbox: &mut Outbox) {
+fn deliver(
+    worker: usize,
+    plan: &Plan,
+    now: Timestamp,
+    ingress: PortId,
+    burst: &Burst<'_>,
+    outbox: &mut Outbox,
+) {
     let Some((port, switch)) = plan.port(ingress) else { return };
     let rx = &port.counters.of_worker(worker).rx;
     for &(reason, frames) in burst.refused() {
