@@ -10,11 +10,11 @@ use weft_ports::{Opened, packet, tap};
 
 use super::{
     sockets::{Connected, SocketTask},
-    state::{Control, Link, Open, OpenDevice, Port, Shared},
+    state::{Control, DEFAULT_MTU, Link, Open, OpenDevice, Port, Shared},
 };
 use crate::{
     clock,
-    device::{Change, LinkEvent, Refusal, Use},
+    device::{Change, Device, LinkEvent, Refusal, Use},
     plane::{PortCounters, QueueEnded},
 };
 
@@ -179,7 +179,7 @@ impl Control {
         };
         match result {
             Ok((opened, device)) => {
-                self.attach(name, id, opened, Some(device));
+                self.attach(name, id, opened, device);
                 true
             }
             Err(link) => {
@@ -189,11 +189,11 @@ impl Control {
         }
     }
 
-    async fn open_netdev(&self, device: &str) -> Result<(Opened, OpenDevice), Link> {
+    async fn open_netdev(&self, device: &str) -> Result<(Opened, Option<Device>), Link> {
         let claimed = self.devices.claim(device, Use::Netdev).await.map_err(refused)?;
         let opened = packet::open(claimed.index)
             .map_err(|error| Link::Failed(format!("device {device}: {error}")))?;
-        Ok((opened, claimed.into()))
+        Ok((opened, Some(claimed)))
     }
 
     async fn open_tap(
@@ -201,21 +201,22 @@ impl Control {
         device: &str,
         queues: u16,
         mtu: Option<u32>,
-    ) -> Result<(Opened, OpenDevice), Link> {
+    ) -> Result<(Opened, Option<Device>), Link> {
         let opened = tap::open(device, usize::from(queues))
             .map_err(|error| Link::Failed(format!("device {device}: {error}")))?;
         let claimed = self.devices.claim(device, Use::Tap { mtu }).await.map_err(refused)?;
-        Ok((opened, claimed.into()))
+        Ok((opened, Some(claimed)))
     }
 
     /// Hands an open port's queues to the workers.
-    fn attach(&mut self, name: &str, id: PortId, opened: Opened, device: Option<OpenDevice>) {
+    fn attach(&mut self, name: &str, id: PortId, opened: Opened, device: Option<Device>) {
         self.generations += 1;
         let generation = self.generations;
         let egress = self.pool.attach(id, generation, opened);
         if let Some(port) = self.ports.get_mut(name) {
             port.generation = generation;
-            port.link = Link::Open(Open { egress, device });
+            let mtu = device.as_ref().map_or(DEFAULT_MTU, |device| device.mtu);
+            port.link = Link::Open(Open { egress, mtu, device: device.map(OpenDevice::from) });
             tracing::info!(port = name, "port open");
         }
     }
@@ -269,21 +270,17 @@ impl Control {
             Change::Added(_) | Change::Renamed { .. } => self.open_ports_on(&event.name).await,
             Change::Removed | Change::Moved => self.device_left(&event).await,
             Change::State(state) => {
-                let open = self.ports.values_mut().find_map(|port| match &mut port.link {
-                    Link::Open(Open { device: Some(device), .. })
-                        if device.index == event.index =>
-                    {
-                        Some(device)
-                    }
-                    _ => None,
-                });
-                let Some(device) = open else {
+                let concerned = |port: &&mut Port| port.device_index() == Some(event.index);
+                let Some(port) = self.ports.values_mut().find(concerned) else {
                     // A master that stood in the way may be gone.
                     return self.open_ports_on(&event.name).await;
                 };
-                (device.up, device.running) = (state.up, state.running);
-                if device.mtu != state.mtu {
-                    device.mtu = state.mtu;
+                let Link::Open(open) = &mut port.link else { return };
+                if let Some(device) = &mut open.device {
+                    (device.up, device.running) = (state.up, state.running);
+                }
+                if open.mtu != state.mtu {
+                    open.mtu = state.mtu;
                     self.put_in_force();
                 }
             }
@@ -397,8 +394,8 @@ fn refused(refusal: Refusal) -> Link {
     }
 }
 
-impl From<crate::device::Device> for OpenDevice {
-    fn from(device: crate::device::Device) -> Self {
-        Self { index: device.index, mtu: device.mtu, up: device.up, running: device.running }
+impl From<Device> for OpenDevice {
+    fn from(device: Device) -> Self {
+        Self { index: device.index, up: device.up, running: device.running }
     }
 }

@@ -74,14 +74,15 @@ pub(super) enum Link {
 /// What an open port has.
 pub(super) struct Open {
     pub(super) egress: Arc<Egress>,
-    /// The device, where there is one.
+    /// Bytes behind the Ethernet header that the device takes.
+    pub(super) mtu: u32,
+    /// The device, where there is one that can be seen from here.
     pub(super) device: Option<OpenDevice>,
 }
 
 /// The device behind an open port.
 pub(super) struct OpenDevice {
     pub(super) index: u32,
-    pub(super) mtu: u32,
     pub(super) up: bool,
     pub(super) running: bool,
 }
@@ -180,7 +181,7 @@ impl Port {
     /// Returns the bytes behind the Ethernet header that a frame may have: the configured number, else the device's.
     pub(super) fn mtu(&self) -> u32 {
         let of_device = match &self.link {
-            Link::Open(Open { device: Some(device), .. }) => device.mtu,
+            Link::Open(open) => open.mtu,
             _ => DEFAULT_MTU,
         };
         self.config.mtu.unwrap_or(of_device)
