@@ -5,10 +5,10 @@
 //! certain without waiting: two rounds from the offering port to the monitor prove that the frame's burst has been
 //! dealt with, then a marker from the monitor to each port comes behind whatever was delivered there.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use crate::{
-    Daemon, Lab, Nic, StreamGuest, Wire,
+    Daemon, Lab, Nic, PATIENCE, StreamGuest, Wire,
     frame::{BROADCAST, Frame, Mac},
 };
 
@@ -44,8 +44,8 @@ pub type Delivery = BTreeMap<&'static str, Vec<Vec<u8>>>;
 pub struct Bed {
     /// The daemon.
     pub daemon: Daemon,
-    members: Vec<(Member, Box<dyn Wire>)>,
-    monitor: Box<dyn Wire>,
+    members: Vec<(Member, Counted)>,
+    monitor: Counted,
     round: u32,
 }
 
@@ -72,11 +72,12 @@ impl Bed {
             config.push_str(&format!("{}\n", member.keys));
         }
         let daemon = lab.daemon(&config);
-        let mut attach = |name: &str| -> Box<dyn Wire> {
-            match nics.remove(name) {
+        let mut attach = |name: &str| -> Counted {
+            let wire: Box<dyn Wire> = match nics.remove(name) {
                 Some(nic) => Box::new(nic),
                 None => Box::new(StreamGuest::connect(&lab.path(&format!("{name}.sock")))),
-            }
+            };
+            Counted { wire, sent: Traffic::default(), received: Traffic::default() }
         };
         let members: Vec<_> = members.iter().map(|member| (member.clone(), attach(member.name))).collect();
         let monitor = attach(MONITOR);
@@ -91,10 +92,31 @@ impl Bed {
     #[track_caller]
     pub fn wire(&mut self, name: &str) -> &mut dyn Wire {
         if name == MONITOR {
-            return &mut *self.monitor;
+            return &mut self.monitor;
         }
         let found = self.members.iter_mut().find(|(member, _)| member.name == name);
-        &mut *found.unwrap_or_else(|| panic!("no port {name}")).1
+        &mut found.unwrap_or_else(|| panic!("no port {name}")).1
+    }
+
+    /// Asserts that each port's counters are what the test's end of it has sent and received.
+    #[track_caller]
+    pub fn check_counters(&mut self) {
+        let ports = self.daemon.ctl().json("port list");
+        let wires = self.members.iter_mut().map(|(member, wire)| (member.name, wire));
+        for (name, wire) in wires.chain([(MONITOR, &mut self.monitor)]) {
+            let port = ports.as_array().and_then(|ports| ports.iter().find(|port| port["name"] == name));
+            let port = port.unwrap_or_else(|| panic!("no port {name}"));
+            // Markers for others are still on their way to the test.
+            let deadline = Instant::now() + PATIENCE;
+            while Some(wire.received.frames) < port["tx"]["frames"].as_u64() {
+                assert!(wire.receive(deadline).is_some(), "received {:?} of {port}", wire.received);
+            }
+            let counted = |direction: &str| {
+                let count = |field: &str| port[direction][field].as_u64().unwrap_or_default();
+                Traffic { frames: count("frames"), bytes: count("bytes") }
+            };
+            assert_eq!((counted("rx"), counted("tx")), (wire.sent, wire.received), "{port}");
+        }
     }
 
     /// Offers a frame at a port and returns what came of it.
@@ -144,6 +166,40 @@ impl Bed {
 
     fn index(&self, name: &str) -> usize {
         self.members.iter().position(|(member, _)| member.name == name).unwrap_or_else(|| panic!("no port {name}"))
+    }
+}
+
+/// Frames and their bytes, tags included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Traffic {
+    frames: u64,
+    bytes: u64,
+}
+
+impl Traffic {
+    fn add(&mut self, frame: &[u8]) {
+        self.frames += 1;
+        self.bytes += frame.len() as u64;
+    }
+}
+
+/// An end that counts.
+struct Counted {
+    wire: Box<dyn Wire>,
+    sent: Traffic,
+    received: Traffic,
+}
+
+impl Wire for Counted {
+    fn send(&mut self, frame: &[u8]) {
+        self.sent.add(frame);
+        self.wire.send(frame);
+    }
+
+    fn receive(&mut self, deadline: Instant) -> Option<Vec<u8>> {
+        let frame = self.wire.receive(deadline)?;
+        self.received.add(&frame);
+        Some(frame)
     }
 }
 

@@ -23,18 +23,18 @@ impl Nic {
     /// # Panics
     /// When it cannot be opened.
     #[track_caller]
-    pub fn open(space: &Namespace, device: &str) -> Self {
-        let nic = Self::open_down(space, device);
+    pub fn open_up(space: &Namespace, device: &str) -> Self {
+        let nic = Self::open(space, device);
         space.run(&format!("ip link set {device} up"));
         nic
     }
 
-    /// Opens a TAP device in a namespace and leaves it down.
+    /// Opens a TAP device in a namespace and leaves it down, as QEMU without a script does.
     ///
     /// # Panics
     /// When it cannot be opened.
     #[track_caller]
-    pub fn open_down(space: &Namespace, device: &str) -> Self {
+    pub fn open(space: &Namespace, device: &str) -> Self {
         let iface = space
             .enter(|| Iface::without_packet_info(device, Mode::Tap))
             .unwrap_or_else(|error| panic!("TAP {device} cannot be opened: {error}"));

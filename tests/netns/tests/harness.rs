@@ -23,7 +23,7 @@ fn bridge(lab: &Lab, devices: &[&str]) {
 #[test]
 fn frames_cross_with_their_tags_and_nothing_else_does() {
     let lab = Lab::new();
-    let (mut a, mut b) = (Nic::open(lab.switch(), "pa"), Nic::open(lab.switch(), "pb"));
+    let (mut a, mut b) = (Nic::open_up(lab.switch(), "pa"), Nic::open_up(lab.switch(), "pb"));
     bridge(&lab, &["pa", "pb"]);
     let tagged = Frame::new(mac(1), BROADCAST).tag(10).tag(20).text("tagged twice").bytes();
     let marker = Frame::new(mac(1), BROADCAST).text("marker").bytes();
