@@ -1,2 +1,33 @@
-//! .
-fn main() {}
+//! `weftctl`: asks weftd for its state and its changes over the control socket, and prints the answers
+//! for people or, with `--json`, for programs. Reads the user's own files; decides nothing about frames.
+
+mod changes;
+mod check;
+mod cli;
+mod client;
+mod config;
+mod drops;
+mod failure;
+mod fdb;
+mod output;
+mod port;
+mod render;
+mod shell;
+mod status;
+mod switch;
+mod trace;
+mod vlan;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let invocation = match cli::parse(std::env::args_os()) {
+        Ok(invocation) => invocation,
+        Err(usage) => return usage.report(),
+    };
+    let output = invocation.output();
+    match invocation.run(output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(output),
+    }
+}

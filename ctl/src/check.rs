@@ -1,0 +1,135 @@
+//! `weftctl check`: a configuration file's mistakes with its lines; and how such files are read.
+
+use std::{
+    fs::File,
+    io::{self, IsTerminal as _, Read},
+};
+
+use clap::Args;
+use miette::{GraphicalReportHandler, GraphicalTheme};
+use serde::Serialize;
+use weft_config::{Config, ConfigErrors};
+
+use crate::{
+    failure::Failure,
+    output::{Output, Paint},
+    render::{clean, clean_picture},
+};
+
+/// Bytes of a configuration at most.
+const FILE_LIMIT: u64 = 8 << 20;
+
+/// The file to be checked.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  weftctl check /etc/weft/weft.toml
+  weftctl check - < candidate.toml
+
+Mistakes are shown with their lines and what to write instead; exit status 1.")]
+pub(crate) struct Check {
+    /// The file, or - for standard input
+    file: String,
+}
+
+#[derive(Serialize)]
+struct Checked<'a> {
+    file: &'a str,
+    valid: bool,
+}
+
+impl Check {
+    /// Does it.
+    pub(crate) fn run(self, output: Output) -> Result<(), Failure> {
+        let source = Source::read(&self.file)?;
+        match source.mistakes() {
+            Some(mistakes) => Err(source.refusal(mistakes, output)),
+            None => output.value(&Checked { file: &self.file, valid: true }, |_| {
+                format!("{} is a valid configuration\n", clean(&source.name))
+            }),
+        }
+    }
+}
+
+/// A configuration's text and where it came from.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// What to call it in messages.
+    pub(crate) name: String,
+    /// Its text.
+    pub(crate) text: String,
+}
+
+impl Source {
+    /// Reads a file as the user who runs this, or standard input for `-`.
+    pub(crate) fn read(file: &str) -> Result<Self, Failure> {
+        let name = if file == "-" { "standard input" } else { file }.to_owned();
+        let bytes = if file == "-" {
+            let stdin = io::stdin().lock();
+            if stdin.is_terminal() {
+                return Err(Failure::usage("standard input is a terminal, not a configuration")
+                    .help("`weftctl … - < FILE`, or name the file"));
+            }
+            read_bounded(stdin)
+        } else {
+            File::open(file).and_then(read_bounded)
+        };
+        let bytes = bytes.map_err(|error| {
+            Failure::failed("unreadable", format!("cannot read {name}: {error}"))
+        })?;
+        if bytes.len() as u64 > FILE_LIMIT {
+            return Err(Failure::failed(
+                "unreadable",
+                format!("{name} is longer than {} MiB", FILE_LIMIT >> 20),
+            )
+            .help("is it a configuration?"));
+        }
+        match String::from_utf8(bytes) {
+            Ok(text) => Ok(Self { name, text }),
+            Err(error) => {
+                let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+                let line = valid.iter().filter(|&&byte| byte == b'\n').count() + 1;
+                Err(Failure::failed(
+                    "invalid-config",
+                    format!("{name}, line {line}: this is not UTF-8 text"),
+                )
+                .help("a configuration is TOML, in UTF-8"))
+            }
+        }
+    }
+
+    /// Returns what is wrong with it, if something is.
+    pub(crate) fn mistakes(&self) -> Option<ConfigErrors> {
+        Config::parse(&self.text).err().map(|errors| errors.with_name(&self.name))
+    }
+
+    /// Returns the refusal of its mistakes, with its lines for people.
+    pub(crate) fn refusal(&self, mistakes: ConfigErrors, output: Output) -> Failure {
+        let theme = match output.stderr_paint() {
+            Paint::Color => GraphicalTheme::unicode(),
+            Paint::Plain => GraphicalTheme::unicode_nocolor(),
+        };
+        let mut picture = String::new();
+        let drawn = GraphicalReportHandler::new_themed(theme)
+            .with_links(false)
+            .with_width(100)
+            .render_report(&mut picture, &mistakes);
+        let mut failure = Failure::failed("invalid-config", mistakes.plain());
+        failure.picture = drawn.ok().map(|()| clean_picture(&picture));
+        failure
+    }
+
+    /// Returns the daemon's refusal; of mistakes that are known here too, with the text's lines.
+    pub(crate) fn explain(&self, refusal: Failure, output: Output) -> Failure {
+        match self.mistakes() {
+            Some(mistakes) if refusal.is("invalid-config") => self.refusal(mistakes, output),
+            _ => refusal,
+        }
+    }
+}
+
+fn read_bounded(source: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    source.take(FILE_LIMIT + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

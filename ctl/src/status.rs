@@ -1,0 +1,149 @@
+//! `weftctl status`: everything that runs, on one screen.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use clap::Args;
+use weft_config::api::{FdbEntry, Port, Status as Report, Switch};
+
+use crate::{
+    client::{Client, Request},
+    failure::Failure,
+    output::{Output, Paint},
+    port::{dropped, reasons},
+    render::{Grid, clean, count, duration, number, state, vlan_mode, word, word_or_dash, words},
+    vlan,
+};
+
+/// Addresses of a port on the screen; `weftctl fdb list` has them all.
+const MACS_PER_PORT: usize = 3;
+
+/// There is nothing to choose.
+#[derive(Debug, Args)]
+pub(crate) struct Status {}
+
+impl Status {
+    /// Does it.
+    pub(crate) fn run(self, client: &Client, output: Output) -> Result<(), Failure> {
+        let paint = output.paint();
+        output.show(&client.send(Request::get("/v1/status"))?, |report| screen(report, paint))
+    }
+}
+
+fn screen(report: &Report, paint: Paint) -> String {
+    let mut text = heading(report, paint);
+    let _ = write!(text, "\n{}", switches(&report.switches, paint));
+    if !report.vlans.is_empty() {
+        let _ = write!(text, "\n{}", vlan::list(&report.vlans, paint));
+    }
+    if report.ports.is_empty() {
+        text.push_str("\nno ports; `weftctl port add --help` shows how to attach one\n");
+    } else {
+        let _ = write!(text, "\n{}", ports(report, paint));
+    }
+    let macs = addresses(&report.macs, paint);
+    if !macs.is_empty() {
+        let _ = write!(text, "\n{macs}");
+    }
+    text.push('\n');
+    text.push_str(&health(report, paint));
+    text
+}
+
+fn heading(report: &Report, paint: Paint) -> String {
+    let workers = if report.workers == 1 {
+        "1 worker".to_owned()
+    } else {
+        format!("{} workers", report.workers)
+    };
+    let config = report.config.as_deref().map_or_else(|| "no configuration file".to_owned(), clean);
+    format!(
+        "{}  pid {}, up {}, {workers}, {config}\n",
+        paint.title(&format!("weftd {}", clean(&report.version))),
+        report.pid,
+        duration(report.uptime_seconds),
+    )
+}
+
+fn switches(switches: &[Switch], paint: Paint) -> String {
+    let mut grid = Grid::new(["SWITCH", "PORTS", "MACS", "LIMIT", "AGEING"]);
+    for switch in switches {
+        grid.row(vec![
+            word(&switch.name),
+            number(switch.ports.len() as u64),
+            number(switch.macs as u64),
+            number(switch.mac_limit as u64),
+            word(&duration(switch.mac_ageing_seconds)),
+        ]);
+    }
+    grid.finish(paint)
+}
+
+fn ports(report: &Report, paint: Paint) -> String {
+    let shows_switch = report.switches.len() > 1;
+    let mut heads =
+        vec!["PORT", "SWITCH", "TYPE", "DEVICE", "VLAN", "STATE", "RX", "DROP", "TX", "DROP"];
+    heads.retain(|head| shows_switch || *head != "SWITCH");
+    let mut grid = Grid::new(heads);
+    for port in &report.ports {
+        let mut cells = vec![word(&port.name)];
+        if shows_switch {
+            cells.push(word(&port.switch));
+        }
+        cells.extend([
+            word(&port.kind),
+            word_or_dash(attachment(port)),
+            word(&vlan_mode(&port.vlan)),
+            state(port.state),
+            number(port.rx.frames),
+            number(dropped(&port.rx)),
+            number(port.tx.frames),
+            number(dropped(&port.tx)),
+        ]);
+        grid.row(cells);
+    }
+    grid.finish(paint)
+}
+
+/// Returns the device, or the last part of the socket's path: the whole is in `port list`.
+fn attachment(port: &Port) -> Option<&str> {
+    let socket = || port.socket.as_deref().map(|path| path.rsplit('/').next().unwrap_or(path));
+    port.device.as_deref().or_else(socket)
+}
+
+fn addresses(macs: &[FdbEntry], paint: Paint) -> String {
+    let mut by_port: BTreeMap<(&str, &str, u16), Vec<&FdbEntry>> = BTreeMap::new();
+    for entry in macs {
+        by_port.entry((&entry.switch, &entry.port, entry.vlan)).or_default().push(entry);
+    }
+    if by_port.is_empty() {
+        return String::new();
+    }
+    let mut grid = Grid::new(["PORT", "VLAN", "ADDRESSES"]);
+    for ((_, port, vlan), entries) in by_port {
+        let mut shown: Vec<String> =
+            entries.iter().take(MACS_PER_PORT).map(|entry| entry.mac.clone()).collect();
+        if entries.len() > MACS_PER_PORT {
+            shown.push(format!("+{}", count((entries.len() - MACS_PER_PORT) as u64)));
+        }
+        grid.row(vec![word(port), number(vlan.into()), words(&shown)]);
+    }
+    grid.finish(paint)
+}
+
+/// Says what is wrong; a port's reason stands only once, also when the daemon counts it among the problems.
+fn health(report: &Report, paint: Paint) -> String {
+    let mut lines: Vec<String> = report.problems.iter().map(|problem| clean(problem)).collect();
+    for line in reasons(&report.ports).lines() {
+        let told = line
+            .split_once(": ")
+            .is_some_and(|(_, reason)| lines.iter().any(|known| known.contains(reason)));
+        if !told {
+            lines.push(line.to_owned());
+        }
+    }
+    if lines.is_empty() {
+        return format!("{}\n", paint.good("no problems"));
+    }
+    let head = paint.notice(if report.problems.is_empty() { "notes" } else { "problems" });
+    lines.iter().fold(format!("{head}\n"), |text, line| text + "  " + line + "\n")
+}
