@@ -2,12 +2,15 @@
 //! daemon left it.
 
 use rustix::io::Errno;
+use weft_ports::link::Lro;
 
 use super::{
     Devices, Refusal, Trouble, context,
     journal::{LinkLocal, MtuChange, Purpose, Record},
+    lro,
     netlink::{Link, NO_ADDRESSES, State},
-    silence, state_dir, suitable,
+    silence::{self, Filter},
+    state_dir, suitable,
 };
 
 /// Whose claim goes on.
@@ -19,40 +22,54 @@ enum Origin {
     Former,
 }
 
+/// What was on a device before a claim.
+struct Found {
+    link_locals: Vec<LinkLocal>,
+    qdisc: Option<String>,
+    filters: Vec<Filter>,
+    merges: bool,
+}
+
 impl Devices {
     pub(super) async fn claim_netdev(&self, link: &Link) -> Result<(), Refusal> {
-        let name = &link.name;
-        let link_locals = suitable::check_netdev(&self.netlink, link).await?;
-        let look = context(name, "look at its traffic filters");
-        let qdisc = self.netlink.ingress_qdisc(link.index).await.map_err(&look)?;
-        let filters = self.netlink.ingress_filters(link.index).await.map_err(&look)?;
-        if let Some(other) = filters.iter().find(|filter| filter.is_in_the_way()) {
-            let reason = format!(
-                "has a {} filter at ingress priority {}, where weft's has to stand; move it to another priority",
-                other.kind, other.priority
-            );
-            return Err(Refusal::Unsuitable { device: name.clone(), reason });
-        }
-
+        let found = self.look(link).await?;
         let (mut record, origin) = self.record_of(link, Purpose::Netdev).await?;
         let changes = &mut record.changes;
         let handle = match changes.drop_handle {
             Some(handle) => handle,
             None => silence::new_handle()
-                .map_err(|error| Trouble::new(name, "draw a filter handle", &error))?,
+                .map_err(|error| Trouble::new(&link.name, "draw a filter handle", &error))?,
         };
         changes.drop_handle = Some(handle);
-        changes.made_clsact |= qdisc.is_none();
+        changes.made_clsact |= found.qdisc.is_none();
         if let Some(mode) = link.address_generation.filter(|&mode| mode != NO_ADDRESSES) {
             changes.address_generation.get_or_insert(mode);
         }
-        note(&mut changes.link_locals, &link_locals);
+        note(&mut changes.link_locals, &found.link_locals);
+        changes.lro_off |= found.merges;
         changes.set_up |= !link.up;
-        self.journal.save(&record).await.map_err(state_dir(name))?;
-
-        let has_drop = filters.iter().any(|filter| filter.is_drop(handle));
-        let done = self.silence(link, &mut record, qdisc.is_some(), has_drop).await;
+        self.journal.save(&record).await.map_err(state_dir(&link.name))?;
+        let done = self.silence(link, &found, handle, &mut record).await;
         self.settle(done, &record, origin).await
+    }
+
+    /// Looks at a device without changing it, and whether it may be a `netdev` port.
+    async fn look(&self, link: &Link) -> Result<Found, Refusal> {
+        let Link { index, name, .. } = link;
+        let link_locals = suitable::check_netdev(&self.netlink, link).await?;
+        let look = context(name, "look at its traffic filters");
+        let qdisc = self.netlink.ingress_qdisc(*index).await.map_err(&look)?;
+        let filters = self.netlink.ingress_filters(*index).await.map_err(&look)?;
+        if let Some(other) = filters.iter().find(|filter| filter.is_in_the_way()) {
+            let Filter { kind, priority, .. } = other;
+            let reason = format!(
+                "has a {kind} filter at ingress priority {priority}, where weft's has to stand; \
+                 move it to another priority"
+            );
+            return Err(Refusal::Unsuitable { device: name.clone(), reason });
+        }
+        let merges = lro::is_on(name).await?;
+        Ok(Found { link_locals, qdisc, filters, merges })
     }
 
     /// Does what the record of a `netdev` claim says. The drop comes first and the way up last, so that
@@ -60,32 +77,40 @@ impl Devices {
     async fn silence(
         &self,
         link: &Link,
+        found: &Found,
+        handle: u32,
         record: &mut Record,
-        has_clsact: bool,
-        has_drop: bool,
     ) -> Result<(), Refusal> {
         let Link { index, name, .. } = link;
-        if !has_clsact {
-            self.netlink
-                .add_clsact(*index)
-                .await
-                .map_err(context(name, "give it a clsact qdisc"))?;
+        if found.qdisc.is_none() {
+            let step = "give it a clsact qdisc";
+            self.netlink.add_clsact(*index).await.map_err(context(name, step))?;
         }
-        if let Some(handle) = record.changes.drop_handle.filter(|_| !has_drop) {
+        if !found.filters.iter().any(|filter| filter.is_drop(handle)) {
             let step = "keep the host's stack from hearing it";
             self.netlink.add_drop(*index, handle).await.map_err(context(name, step))?;
         }
         if link.address_generation.is_some_and(|mode| mode != NO_ADDRESSES) {
             let step = "keep the kernel from making IPv6 addresses for it";
-            self.netlink
-                .set_address_generation(*index, NO_ADDRESSES)
-                .await
-                .map_err(context(name, step))?;
+            let done = self.netlink.set_address_generation(*index, NO_ADDRESSES).await;
+            done.map_err(context(name, step))?;
         }
-        // The kernel may have made one since the check.
+        self.take_link_locals_off(link, record).await?;
+        if found.merges {
+            lro::set(name, Lro::Off).await?;
+        }
+        if !link.up {
+            self.netlink.set_state(*index, State::Up).await.map_err(context(name, "set it up"))?;
+        }
+        Ok(())
+    }
+
+    async fn take_link_locals_off(&self, link: &Link, record: &mut Record) -> Result<(), Refusal> {
+        let Link { index, name, .. } = link;
         let step = "take off its link-local address";
         let addresses = self.netlink.addresses(*index).await.map_err(context(name, step))?;
         let link_locals = suitable::link_locals(&addresses, link.mac);
+        // The kernel may have made one since the check.
         if note(&mut record.changes.link_locals, &link_locals) {
             self.journal.save(record).await.map_err(state_dir(name))?;
         }
@@ -94,9 +119,6 @@ impl Devices {
                 Err(failure) if failure.is(Errno::ADDRNOTAVAIL) => {}
                 other => other.map_err(context(name, step))?,
             }
-        }
-        if !link.up {
-            self.netlink.set_state(*index, State::Up).await.map_err(context(name, "set it up"))?;
         }
         Ok(())
     }

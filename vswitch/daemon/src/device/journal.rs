@@ -80,6 +80,8 @@ pub(super) struct Changes {
     pub(super) address_generation: Option<u8>,
     /// The kernel's link-local addresses that were taken off.
     pub(super) link_locals: Vec<LinkLocal>,
+    /// Whether its large receive offload was switched off.
+    pub(super) lro_off: bool,
     /// Whether it was set up.
     pub(super) set_up: bool,
     /// The MTU before and the MTU that was set.

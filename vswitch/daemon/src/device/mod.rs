@@ -8,6 +8,7 @@
 
 mod claim;
 mod journal;
+mod lro;
 mod netlink;
 mod silence;
 mod suitable;
@@ -25,7 +26,7 @@ use weft_vlan::MacAddr;
 
 use journal::{Journal, Purpose};
 use netlink::{Failure, Link, Netlink};
-pub(crate) use watch::{Change, LinkEvent, LinkState};
+pub(crate) use watch::{Change, LinkEvent};
 
 /// What a device is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

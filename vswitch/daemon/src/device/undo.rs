@@ -1,10 +1,12 @@
 //! How a claim is taken back, on the very device that it was made on and on no other.
 
 use rustix::io::Errno;
+use weft_ports::link::Lro;
 
 use super::{
     Devices, Refusal, Trouble, context,
     journal::{Changes, LinkLocal, Record},
+    lro,
     netlink::{Link, NO_ADDRESSES, State},
 };
 
@@ -70,6 +72,9 @@ impl Devices {
                 .set_mtu(*index, change.before)
                 .await
                 .map_err(context(name, "set its MTU back"))?;
+        }
+        if changes.lro_off && !lro::is_on(name).await? {
+            lro::set(name, Lro::On).await?;
         }
         // A device that goes down loses them anyhow, and the kernel makes them when it goes up.
         if link.up && !changes.set_up {

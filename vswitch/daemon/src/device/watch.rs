@@ -26,6 +26,9 @@ const QUEUE: usize = 64;
 /// Largest netlink datagram that the kernel makes.
 const DATAGRAM: usize = 64 * 1024;
 
+/// Datagrams thrown away at once; more than the socket's buffer holds.
+const DISCARD_LIMIT: usize = 10_000;
+
 /// Something that happened to a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LinkEvent {
@@ -130,6 +133,9 @@ impl Watcher {
 
     /// Reads the whole table and tells how it differs from what is known.
     async fn compare(&mut self) -> Result<Heard, Deaf> {
+        if !self.discard_queued() {
+            return self.pause().await;
+        }
         let links = match self.netlink.links().await {
             Ok(links) => links,
             Err(failure) => {
@@ -150,6 +156,22 @@ impl Watcher {
             self.learn(link).await?;
         }
         Ok(Heard::All)
+    }
+
+    /// Throws away what the socket holds, older than the table that is about to be read: a device in there
+    /// may be gone, and word of that lost. Tells whether the socket could be emptied.
+    fn discard_queued(&self) -> bool {
+        let mut datagram: Vec<u8> = Vec::with_capacity(DATAGRAM);
+        for _ in 0..DISCARD_LIMIT {
+            datagram.clear();
+            let received = self.socket.socket_ref().recv_from(&mut datagram, 0);
+            match received.map_err(|error| Errno::from_io_error(&error)) {
+                Err(Some(Errno::AGAIN)) => return true,
+                Ok(_) | Err(Some(Errno::NOBUFS)) => {}
+                Err(_) => return false,
+            }
+        }
+        false
     }
 
     /// Waits a little after a table that could not be read, so that a lasting fault costs no CPU.

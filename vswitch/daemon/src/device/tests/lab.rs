@@ -102,6 +102,13 @@ pub(super) fn tc(arguments: &str) {
     run("tc", &arguments.split(' ').collect::<Vec<_>>());
 }
 
+/// Adds a filter as an operator would: classic BPF that gives every frame the verdict, 0 pass or 2 drop.
+pub(super) fn add_filter(device: &str, hook: &str, priority: &str, verdict: u8) {
+    let bytecode = format!("1,6 0 0 {verdict}");
+    let place = ["filter", "add", "dev", device, hook, "prio", priority];
+    run("tc", &[&place[..], &["bpf", "da", "bytecode", &bytecode]].concat());
+}
+
 fn run(program: &str, arguments: &[&str]) -> String {
     let output =
         Command::new(program).args(arguments).output().unwrap_or_else(|e| panic!("{program}: {e}"));
@@ -113,14 +120,14 @@ fn run(program: &str, arguments: &[&str]) -> String {
 /// What iproute2 knows of a device: everything about it that a claim could change.
 pub(super) fn snapshot(device: &str) -> Value {
     let mut link = json("ip", &["-j", "-d", "link", "show", "dev", device])[0].take();
-    // Counts of sockets and of state changes come and go with the test's own captures.
-    for volatile in ["promiscuity", "allmulti"] {
+    // The test's own sockets count here, and the kernel picks the queue on the way out when first set up.
+    for volatile in ["promiscuity", "allmulti", "qdisc"] {
         link.as_object_mut().unwrap().remove(volatile);
     }
     serde_json::json!({
         "link": link,
         "addresses": addresses(device),
-        "qdiscs": json("tc", &["-j", "qdisc", "show", "dev", device]),
+        "qdiscs": qdiscs(device),
         "ingress": filters(device, "ingress"),
         "egress": filters(device, "egress"),
     })
@@ -131,10 +138,15 @@ pub(super) fn filters(device: &str, hook: &str) -> Value {
     json("tc", &["-j", "filter", "show", "dev", device, hook])
 }
 
-/// The qdiscs of a device that hold filters.
+/// How many clsact qdiscs a device has.
 pub(super) fn clsact_count(device: &str) -> usize {
-    let qdiscs = json("tc", &["-j", "qdisc", "show", "dev", device]);
-    qdiscs.as_array().unwrap().iter().filter(|qdisc| qdisc["kind"] == "clsact").count()
+    qdiscs(device).iter().filter(|qdisc| qdisc["kind"] == "clsact").count()
+}
+
+/// The qdiscs of a device that stand beside the queue on its way out.
+fn qdiscs(device: &str) -> Vec<Value> {
+    let shown = json("tc", &["-j", "qdisc", "show", "dev", device]);
+    shown.as_array().unwrap().iter().filter(|qdisc| qdisc["root"] != true).cloned().collect()
 }
 
 /// The addresses of a device with their prefix lengths.

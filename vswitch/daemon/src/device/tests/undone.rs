@@ -1,6 +1,8 @@
 //! What a claim changed is undone, on the device that it was made on, also by a daemon that did not make it.
 
-use super::lab::{Lab, clsact_count, filters, in_namespace, ip, is_up, link, snapshot, tc, until};
+use super::lab::{
+    Lab, add_filter, clsact_count, filters, in_namespace, ip, is_up, link, snapshot, tc, until,
+};
 use crate::device::Use;
 
 /// How many filters `tc` shows with a body at the way in.
@@ -17,7 +19,7 @@ fn drops(device: &str) -> usize {
 fn a_release_puts_everything_back() {
     in_namespace(a_release_puts_everything_back, async |lab: Lab| {
         let devices = lab.devices().await;
-        for (device, preparation) in [("down", None), ("up", Some("link set up up"))] {
+        for (device, preparation) in [("low", None), ("high", Some("link set high up"))] {
             lab.pair(device, &format!("g{device}"));
             if let Some(command) = preparation {
                 ip(command);
@@ -44,8 +46,8 @@ fn filters_of_others_stay() {
         let devices = lab.devices().await;
         lab.pair("before", "g0");
         tc("qdisc add dev before clsact");
-        tc("filter add dev before ingress prio 1 bpf da bytecode 1,6 0 0 0");
-        tc("filter add dev before egress prio 3 bpf da bytecode 1,6 0 0 0");
+        add_filter("before", "ingress", "1", 0);
+        add_filter("before", "egress", "3", 0);
         let theirs = snapshot("before");
         devices.claim("before", Use::Netdev).await.unwrap();
         assert_eq!(drops("before"), 2);
@@ -57,7 +59,7 @@ fn filters_of_others_stay() {
             let device = format!("{hook}0");
             lab.pair(&device, &format!("g{hook}"));
             devices.claim(&device, Use::Netdev).await.unwrap();
-            tc(&format!("filter add dev {device} {hook} prio 9 bpf da bytecode 1,6 0 0 0"));
+            add_filter(&device, hook, "9", 0);
             devices.release(&device).await.unwrap();
             assert_eq!(clsact_count(&device), 1);
             let left = filters(&device, hook);
@@ -130,7 +132,7 @@ fn another_device_of_the_same_name_is_let_be() {
         ip(&format!("link add t0 index {index} type veth peer name g0"));
         ip("link set t0 addrgenmode none up");
         tc("qdisc add dev t0 clsact");
-        tc("filter add dev t0 ingress prio 1 bpf da bytecode 1,6 0 0 2");
+        add_filter("t0", "ingress", "1", 2);
         ip("link set g0 up");
         until("the carrier is there", || link("t0")["operstate"] == "UP").await;
         let successor = snapshot("t0");

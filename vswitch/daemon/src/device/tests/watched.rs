@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, fs};
 
 use tokio::sync::mpsc::Receiver;
 
-use super::lab::{Lab, in_namespace, ip};
-use crate::device::{Change, LinkEvent, LinkState};
+use super::lab::{Lab, in_namespace, ip, until};
+use crate::device::{Change, LinkEvent, Use, watch::LinkState};
 
 /// Waits for the next event about a device that a test asks for.
 async fn next(events: &mut Receiver<LinkEvent>, wanted: impl Fn(&LinkEvent) -> bool) -> LinkEvent {
@@ -69,10 +69,8 @@ fn a_device_that_goes_to_another_namespace_is_moved_not_removed() {
             std::process::Command::new("unshare").args(["--net", "sleep", "60"]).spawn().unwrap();
         let here = fs::read_link("/proc/self/ns/net").unwrap();
         let there = format!("/proc/{}/ns/net", elsewhere.id());
-        super::lab::until("the other namespace exists", || {
-            fs::read_link(&there).is_ok_and(|ns| ns != here)
-        })
-        .await;
+        until("the other namespace exists", || fs::read_link(&there).is_ok_and(|ns| ns != here))
+            .await;
         ip(&format!("link set weft0 netns {}", elsewhere.id()));
         let event = next(&mut events, |event| {
             event.name == "weft0" && !matches!(event.change, Change::State(_))
@@ -139,16 +137,13 @@ fn the_watch_ends_with_its_receiver() {
     in_namespace(the_watch_ends_with_its_receiver, async |lab: Lab| {
         let sockets = || fs::read_to_string("/proc/self/net/netlink").unwrap().lines().count();
         let devices = lab.devices().await;
+        // The socket for requests shows once it has been used.
+        devices.claim("none", Use::Netdev).await.unwrap_err();
         let before = sockets();
         let mut events = devices.watch().await.unwrap();
         next(&mut events, |event| event.name == "lo").await;
         assert_eq!(sockets(), before + 1);
         drop(events);
-        let mut patience = 1000;
-        while sockets() != before && patience > 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-            patience -= 1;
-        }
-        assert_eq!(sockets(), before);
+        until("the watch closes its socket", || sockets() == before).await;
     });
 }
