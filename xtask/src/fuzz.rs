@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use weft_bench::lab;
 
 use crate::{
-    say,
+    layout, say,
     setup::{self, Need},
     step::{cargo, show},
 };
@@ -58,14 +58,27 @@ pub(crate) fn targets() -> Result<Vec<String>> {
     Ok(targets)
 }
 
-/// Fuzzes one target.
+/// Fuzzes one target, begun with what earlier rounds found worth keeping and with the seeds beside it.
 ///
 /// # Errors
 /// When an input breaks it.
 pub(crate) fn one(target: &str, length: Duration) -> Result<()> {
+    let fuzz = layout::root().join("fuzz");
+    let corpus = fuzz.join("corpus").join(target);
+    std::fs::create_dir_all(&corpus)
+        .with_context(|| format!("cannot make {}", corpus.display()))?;
+    let mut command = cargo(&["fuzz", "run", target]);
+    command.arg(corpus);
+    let seeds = fuzz.join("seeds").join(target);
+    if seeds.is_dir() {
+        command.arg(seeds);
+    }
     let seconds = format!("-max_total_time={}", length.as_secs());
-    let mut command =
-        cargo(&["fuzz", "run", target, "--", &seconds, "-verbosity=0", "-print_final_stats=1"]);
+    command.args(["--", &seconds, "-verbosity=0", "-print_final_stats=1"]);
+    let words = fuzz.join("dictionaries").join(format!("{target}.dict"));
+    if words.is_file() {
+        command.arg(format!("-dict={}", words.display()));
+    }
     // The sanitizer's flags are the nightly compiler's; this makes a stable one take them.
     show(command.env("RUSTC_BOOTSTRAP", "1"))
 }
