@@ -62,6 +62,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Report> {
+    raise_descriptor_limit();
     // Two threads: the control plane must answer while one of them waits for the kernel.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -131,6 +132,16 @@ async fn until_told_to_end(control: &control::Shared) -> std::io::Result<()> {
                 Err(error) => tracing::error!(%error, "configuration not reloaded: the running one stays"),
             },
         }
+    }
+}
+
+/// Lets the daemon open as many descriptors as the system allows it: a thousand ports need more than the usual limit.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "cannot raise the limit of open descriptors");
     }
 }
 
