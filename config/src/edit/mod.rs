@@ -392,7 +392,7 @@ fn not_toml(error: NotToml) -> EditError {
 
 /// Returns a name as it stands in messages.
 fn plain(name: &str) -> String {
-    if name.len() <= 40 && name.chars().all(|c| c.is_ascii_graphic()) {
+    if (1..=40).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic()) {
         name.to_owned()
     } else {
         quoted(name)

@@ -159,7 +159,7 @@ fn named<'a>(root: &Table<'a>, kind: Kind, report: &mut Report) -> Vec<Named<'a>
 }
 
 fn shown(name: &str) -> String {
-    if name.len() <= 40 && name.chars().all(|c| c.is_ascii_graphic()) {
+    if (1..=40).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic()) {
         name.to_owned()
     } else {
         quoted(name)

@@ -422,9 +422,7 @@ fn host_ip(
         ip if ip.is_multicast() => Some("a multicast address"),
         ip if ip.is_unspecified() => Some("the unspecified address"),
         IpAddr::V4(ip) if ip.is_broadcast() => Some("the broadcast address"),
-        IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => {
-            Some("an IPv4 address in IPv6's clothes")
-        }
+        IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => Some("an IPv4-mapped one"),
         _ => None,
     };
     if let Some(wrong) = wrong {

@@ -1,6 +1,8 @@
 //! Mistakes in the TOML itself.
 
-use toml::de::{DeTable, DeValue, Error};
+use std::ops::Range;
+
+use toml::de::{DeTable, Error};
 
 use super::report::Report;
 use crate::names::quoted;
@@ -8,73 +10,95 @@ use crate::names::quoted;
 /// Longer texts have only their first mistake explained: each one costs memory.
 const RECOVERED_MAX: usize = 64 << 10;
 
+/// Which of the mistakes that the parser names behind this one can be believed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Misleading {
+    /// All: it got over this one.
+    Nothing,
+    /// None: they may be this one again.
+    Rest,
+}
+
 /// Reports what is wrong with a text that is no TOML: mistakes that mislead nobody about what follows, and the
 /// first that does.
 pub(super) fn explain(text: &str, first: &Error, report: &mut Report) {
     if text.len() > RECOVERED_MAX {
-        add(text, first, None, report);
+        add(text, first, report);
         return;
     }
-    let (tree, errors) = DeTable::parse_recoverable(text);
+    let (_, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
-        add(text, error, Some(tree.get_ref()), report);
-        if !is_local(error) {
+        if add(text, error, report) == Misleading::Rest {
             break;
         }
     }
     if report.is_empty() {
-        add(text, first, None, report);
+        add(text, first, report);
     }
 }
 
 const DUPLICATE: &str = "duplicate key";
-const UNQUOTED: &str = "string values must be quoted";
 
-fn is_local(error: &Error) -> bool {
-    error.message() == DUPLICATE || error.message().starts_with(UNQUOTED)
-}
-
-fn add(text: &str, error: &Error, tree: Option<&DeTable<'_>>, report: &mut Report) {
+fn add(text: &str, error: &Error, report: &mut Report) -> Misleading {
     let span = error.span().unwrap_or(0..0);
-    let culprit = text.get(span.clone()).unwrap_or_default();
     if error.message() == DUPLICATE {
-        let draft = report.add(span.clone(), format!("`{culprit}` is written twice"));
+        let culprit = text.get(span.clone()).unwrap_or_default();
+        // Finding the first one reads the text again: not for ever.
+        let first = if report.is_empty() { first_table(text, &span) } else { None };
+        let draft = report.add(span, format!("{} is written twice", quoted(culprit)));
         draft.note("again here").help("keep one of the two");
-        if let Some(first) = tree.and_then(|tree| first_table(text, tree, &span)) {
+        if let Some(first) = first {
             draft.also(first, "first here");
         }
-    } else if error.message().starts_with(UNQUOTED) {
+        return Misleading::Nothing;
+    }
+    if let Some(word) = bare_word(text, span.start) {
+        let culprit = &text[word.clone()];
         let help = match culprit {
             "yes" | "on" | "True" | "TRUE" => "write `true`".to_owned(),
             "no" | "off" | "False" | "FALSE" => "write `false`".to_owned(),
             _ => format!("write {}", quoted(culprit)),
         };
         report
-            .add(span, format!("{} needs quotes", quoted(culprit)))
+            .add(word, format!("{} needs quotes", quoted(culprit)))
             .note("a bare word")
             .help(help);
-    } else {
-        report.add(span, format!("this is not TOML: {}", error.message())).note("here");
+        return Misleading::Nothing;
     }
+    let message = match error.message() {
+        message if message.starts_with("string values must be quoted") => "a value is missing",
+        message => message,
+    };
+    report.add(span, format!("this is not TOML: {message}"));
+    Misleading::Rest
 }
 
-/// Returns where the table of a repeated header `[port.web1]` has its first one.
-fn first_table(
-    text: &str,
-    tree: &DeTable<'_>,
-    again: &std::ops::Range<usize>,
-) -> Option<std::ops::Range<usize>> {
-    let line =
-        text.get(text.get(..again.start)?.rfind('\n').map_or(0, |end| end + 1)..again.end)?;
-    let (section, name) = match line.trim_start().strip_prefix('[')?.split_once('.') {
-        Some((section, name)) => (section.trim(), Some(name.trim())),
-        None => (line.trim_start().strip_prefix('[')?.trim(), None),
-    };
-    let (key, value) = tree.get_key_value(section)?;
-    let first = match (name, value.get_ref()) {
-        (None, _) => key.span(),
-        (Some(name), DeValue::Table(tables)) => tables.get_key_value(name)?.0.span(),
-        (Some(_), _) => return None,
-    };
-    (first.start < again.start).then_some(first)
+/// Returns the word at a place where a value belongs, if it is neither a number nor a truth value.
+fn bare_word(text: &str, at: usize) -> Option<Range<usize>> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '/');
+    let (before, after) = text.split_at_checked(at)?;
+    let start = before.trim_end_matches(is_part).len();
+    let end = at + after.len() - after.trim_start_matches(is_part).len();
+    let word = &text[start..end];
+    let is_value = text[..start].trim_end_matches([' ', '\t']).ends_with(['=', '[', ',']);
+    let is_header =
+        text[..start].rsplit('\n').next().is_some_and(|line| line.trim_start().starts_with('['));
+    let is_bare =
+        !word.is_empty() && word.parse::<f64>().is_err() && word != "true" && word != "false";
+    (is_value && is_bare && !is_header).then_some(start..end)
+}
+
+/// Returns where the table of a repeated header, as in `[port.web1]`, has its first one.
+fn first_table(text: &str, again: &Range<usize>) -> Option<Range<usize>> {
+    let start = text.get(..again.start)?.rfind('\n').map_or(0, |end| end + 1);
+    let header = text.get(start..again.end)?.trim_start().strip_prefix('[')?;
+    let (before, _) = DeTable::parse_recoverable(&text[..start]);
+    let mut key = None;
+    let mut tables = Some(before.get_ref());
+    for part in header.split('.') {
+        let (name, value) = tables?.get_key_value(part.trim().trim_matches('"'))?;
+        key = Some(name.span());
+        tables = value.get_ref().as_table();
+    }
+    key
 }

@@ -33,10 +33,15 @@ impl<'a> Table<'a> {
         Some(Field { place: &self.place, key: key.get_ref(), key_span: key.span(), value })
     }
 
+    /// Tells whether a key that is not there was probably meant by one that is: that one is refused elsewhere.
+    pub(super) fn misspells(&self, key: &str) -> bool {
+        self.fields().any(|field| nearest(field.key, [key]).is_some())
+    }
+
     /// Returns a key's field; one that is not there is a mistake.
     pub(super) fn require(&self, key: &'a str, report: &mut Report) -> Option<Field<'a, '_>> {
         let field = self.get(key);
-        if field.is_none() {
+        if field.is_none() && !self.misspells(key) {
             report
                 .add(self.span.clone(), format!("{}: `{key}` is missing", self.place))
                 .note(format!("has no `{key}`"))

@@ -34,6 +34,9 @@ pub(super) fn mode(
 ) -> Option<PortVlan> {
     const WAYS: &str = "write `vlan = { access = 10 }`, `vlan = { trunk = [10, 20] }` or `vlan = { trunk = \"all\" }`";
     let Some(field) = port.get("vlan") else {
+        if port.misspells("vlan") {
+            return None;
+        }
         report
             .add(port.span.clone(), format!("{}: `vlan` is missing", port.place))
             .note("belongs to no VLAN")
@@ -330,12 +333,12 @@ fn reference(
             return None;
         }
         _ => {
-            let list = matches!(value.get_ref(), DeValue::Array(_));
+            let several = matches!(value.get_ref(), DeValue::Array(_));
             let draft = refuse(place, key, value, ONE_VLAN, report);
-            if list {
-                draft.help(format!("`{key}` takes one VLAN; several are a `trunk`"));
+            if several && key == "access" {
+                draft.help("`access` takes one VLAN; several are a `trunk`");
             } else {
-                draft.help(format!("for example `{key} = 10`"));
+                draft.help("for example 10");
             }
             return None;
         }
