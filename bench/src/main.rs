@@ -1,6 +1,6 @@
 //! `weft-bench`: the bench itself, and the copier, sender and counter that it starts in its namespaces.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -51,8 +51,18 @@ enum Command {
     },
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("weft-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
         Command::Switch { options, out, weftd } => {
             let bench = std::env::current_exe().context("this program's own path")?;
             let weftd = weftd.unwrap_or_else(|| bench.with_file_name("weftd"));

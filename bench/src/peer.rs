@@ -4,13 +4,9 @@
 //!  h1 (eth0 10.66.0.1) ──── switch namespace ──── h2 (eth0 10.66.0.2)
 //! ```
 
-use std::{
-    fmt, fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fmt, fs, path::PathBuf, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -292,12 +288,8 @@ fn start_weft(lab: &Lab, tools: &Tools, middle: &Namespace, ports: &str) -> Resu
     let config = dir.join("weft.toml");
     fs::write(&config, format!("[daemon]\nworkers = 1\n\n{ports}"))?;
     let mut command = middle.command(&tools.weftd);
-    let option = |command: &mut std::process::Command, name: &str, path: &Path| {
-        command.arg(name).arg(path);
-    };
-    option(&mut command, "--config", &config);
-    option(&mut command, "--socket", &dir.join("weftd.sock"));
-    option(&mut command, "--state-dir", &dir.join("state"));
+    command.arg("--config").arg(&config).arg("--socket").arg(dir.join("weftd.sock"));
+    command.arg("--state-dir").arg(dir.join("state"));
     let process = lab.spawn(&command, "weftd.log")?;
     wait_for_line(lab, &process, "weftd: ready")?;
     Ok(process)
@@ -307,9 +299,8 @@ pub(crate) fn wait_for_line(lab: &Lab, process: &Process, line: &str) -> Result<
     wait_until(&format!("the line `{line}`"), PATIENCE, || {
         let output = process.output()?;
         if let Some(status) = lab.exited(process)? {
-            anyhow::bail!("it ended with {status}: {}", output.trim_end());
+            bail!("it ended with {status}: {}", output.trim_end());
         }
         Ok(output.lines().any(|said| said.trim_end().ends_with(line)))
     })
-    .with_context(|| process.output().unwrap_or_default())
 }

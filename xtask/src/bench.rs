@@ -42,6 +42,7 @@ pub(crate) fn run(bench: Bench) -> Result<()> {
 
 fn switch(options: &switch::Options) -> Result<()> {
     setup::ensure_for(&[Need::Bench])?;
+    containment::ensure_possible()?;
     say::heading("Build");
     let mut build = cargo(&["build", "--release", "--locked", "-p", "weft-bench"]);
     if options.peers().iter().any(|peer| peer.is_weft()) {

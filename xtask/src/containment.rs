@@ -1,10 +1,12 @@
 //! Rights over namespaces for a user who is not root: a user namespace in which `ip netns` and TAPs work.
 
-use std::{env, ffi::OsStr, os::unix::process::CommandExt, process::Command};
+use std::{env, ffi::OsStr, fs::OpenOptions, os::unix::process::CommandExt, process::Command};
 
 use anyhow::{Context, Result, bail};
 
 use crate::layout;
+
+const TUN: &str = "/dev/net/tun";
 
 /// Tells whether this process may do everything, really or in its user namespace.
 pub(crate) fn is_root() -> bool {
@@ -39,6 +41,20 @@ pub(crate) fn in_user_namespace() -> bool {
 /// # Errors
 /// When the kernel does not allow it; otherwise it does not return.
 pub(crate) fn enter(more: &[&str]) -> Result<()> {
+    ensure_possible()?;
+    let program = env::current_exe().context("this program's own path")?;
+    Err(command(program).args(env::args_os().skip(1)).args(more).exec())
+        .context("enter a user namespace")
+}
+
+/// Makes sure that one who is not root can do here what [`command`] is for.
+///
+/// # Errors
+/// What stands in the way, and what would remove it.
+pub(crate) fn ensure_possible() -> Result<()> {
+    if is_root() {
+        return Ok(());
+    }
     let mut trial = Command::new("unshare");
     trial.args(["--user", "--map-root-user", "--net", "--mount", "true"]);
     if !trial.output().is_ok_and(|output| output.status.success()) {
@@ -47,9 +63,12 @@ pub(crate) fn enter(more: &[&str]) -> Result<()> {
              try: sudo sysctl kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0"
         );
     }
-    let program = env::current_exe().context("this program's own path")?;
-    Err(command(program).args(env::args_os().skip(1)).args(more).exec())
-        .context("enter a user namespace")
+    if let Err(error) = OpenOptions::new().read(true).write(true).open(TUN) {
+        bail!(
+            "this needs root, or a {TUN} that users may open ({error})\ntry: sudo chmod 0666 {TUN}"
+        );
+    }
+    Ok(())
 }
 
 /// Runs this program anew when the search path lacks the system's directories, as it does for users on

@@ -11,6 +11,8 @@ mod setup;
 mod step;
 mod test;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -38,10 +40,19 @@ enum Command {
     Bench(bench::Bench),
 }
 
-fn main() -> Result<()> {
-    containment::complete_path()?;
-    let cli = Cli::parse();
-    match cli.command {
+fn main() -> ExitCode {
+    let result = containment::complete_path().and_then(|()| run(Cli::parse().command));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say::bad(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
         Command::Setup => {
             setup::ensure_for(setup::ALL)?;
             say::good("everything that the commands need is installed");

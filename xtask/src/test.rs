@@ -47,6 +47,7 @@ pub(crate) fn run(options: Options) -> Result<()> {
         let nextest = ["nextest", "run", "--workspace", "--locked"];
         show(cargo(&nextest).arg("--no-run"))?;
         if !containment::is_root() {
+            containment::ensure_possible()?;
             say::note("not root: the tests run in a user namespace");
         }
         let mut command = containment::command("cargo");
