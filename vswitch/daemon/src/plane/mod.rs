@@ -5,5 +5,8 @@ mod plan;
 mod pool;
 mod worker;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use plan::{Egress, Plan, PlannedPort, PortCounters};
 pub(crate) use pool::{Pool, QueueEnded};
