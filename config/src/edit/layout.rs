@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use serde_json::{Map, Value};
-use toml_edit::{Document, Item};
+use toml_edit::{Decor, Document, Item};
 
 use crate::words::{NotToml, ordered, precedes, table_lines, toml_key, toml_text, toml_value};
 
@@ -229,7 +229,9 @@ impl<'t> Layout<'t> {
                 && header.is_none_or(|header| header.path == statement.header)
                 && statement.path.get(table.len()).is_some_and(|own| precedes(own, key))
         });
-        in_order.or(header).or(own.iter().copied().find(|statement| !statement.is_header()))
+        let dotted =
+            || own.iter().copied().find(|one| !one.is_header() && one.path.len() > table.len());
+        in_order.or(header).or_else(dotted)
     }
 
     /// Changes a value that holds a path inside itself.
@@ -311,11 +313,34 @@ fn last_line(text: &str) -> Option<&str> {
     text.split_inclusive('\n').next_back()
 }
 
-fn insert_inside(value: &mut toml_edit::Value, path: &[&str], new: toml_edit::Value) -> Option<()> {
+fn insert_inside(
+    value: &mut toml_edit::Value,
+    path: &[&str],
+    mut new: toml_edit::Value,
+) -> Option<()> {
     match path {
         [] => *value = new,
         [key] => {
-            value.as_inline_table_mut()?.insert(*key, new);
+            let table = value.as_inline_table_mut()?;
+            if let Some(old) = table.get_mut(key) {
+                *new.decor_mut() = old.decor().clone();
+                *old = new;
+                return Some(());
+            }
+            // The space before the closing brace belongs to the last value: it stays before the brace.
+            if let Some((_, last)) = table.iter_mut().last() {
+                let space = last
+                    .decor()
+                    .suffix()
+                    .and_then(|suffix| suffix.as_str())
+                    .unwrap_or_default()
+                    .to_owned();
+                if space.trim().is_empty() {
+                    last.decor_mut().set_suffix("");
+                    *new.decor_mut() = Decor::new(" ", space);
+                }
+            }
+            table.insert(*key, new);
         }
         [key, rest @ ..] => insert_inside(value.as_inline_table_mut()?.get_mut(key)?, rest, new)?,
     }

@@ -144,7 +144,11 @@ impl<'t> Text<'t> {
             Layout::read(&without).ok_or_else(|| EditError::Layout { what: what.clone() })?;
         let replaced =
             replaced.append(section, &format!("[{section}.{name}]"), &table).map_err(not_toml)?;
-        let differences = diff(self.config, &Config::parse(&replaced)?);
+        let path = format!("{section}.{name}");
+        let of_its_own =
+            |path_of: &str| path_of == path || path_of.starts_with(&format!("{path}."));
+        let mut differences = diff(self.config, &Config::parse(&replaced)?);
+        differences.retain(|change| of_its_own(&change.path));
         if differences.is_empty() {
             Ok(self.text.to_owned())
         } else {
@@ -196,7 +200,10 @@ impl<'t> Text<'t> {
             };
             text = changed.ok_or_else(failed)?;
         }
-        checked(text, wanted, &what)
+        let text = checked(text, wanted, &what)?;
+        // 10 for "office", or a default written out: the text says that already.
+        let is_same = Config::parse(&text).is_ok_and(|config| config == *self.config);
+        Ok(if is_same { self.text.to_owned() } else { text })
     }
 
     fn remove(&self, kind: Kind, name: &str) -> Result<String, EditError> {
@@ -412,6 +419,3 @@ fn checked(text: String, mut wanted: Map<String, Value>, what: &str) -> Result<S
     }
     if tree == wanted { Ok(text) } else { Err(failed()) }
 }
-
-#[cfg(test)]
-mod tests;
