@@ -5,7 +5,7 @@ use rustix::io::Errno;
 use weft_ports::link::Lro;
 
 use super::{
-    Devices, Refusal, Trouble, context,
+    Devices, Refusal, Trouble, context, ipv6,
     journal::{LinkLocal, MtuChange, Purpose, Record},
     lro,
     netlink::{Link, NO_ADDRESSES, State},
@@ -114,7 +114,14 @@ impl Devices {
         if note(&mut record.changes.link_locals, &link_locals) {
             self.journal.save(record).await.map_err(state_dir(name))?;
         }
-        for LinkLocal { address, prefix } in link_locals {
+        if link_locals.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = ipv6::restart(name).await {
+            tracing::info!(device = name, %error, "IPv6 cannot be restarted; the host says goodbye by MLD");
+        }
+        let addresses = self.netlink.addresses(*index).await.map_err(context(name, step))?;
+        for LinkLocal { address, prefix } in suitable::link_locals(&addresses, link.mac) {
             match self.netlink.remove_address(*index, address, prefix).await {
                 Err(failure) if failure.is(Errno::ADDRNOTAVAIL) => {}
                 other => other.map_err(context(name, step))?,

@@ -10,7 +10,7 @@ use super::{Refusal, Trouble};
 
 /// Tells whether a device merges; most cannot.
 pub(super) async fn is_on(device: &str) -> Result<bool, Refusal> {
-    let lro = ask(device, |links, device| links.lro(device)).await;
+    let lro = ask(device, Links::lro).await;
     match lro {
         Ok(lro) => Ok(lro == Lro::On),
         Err(error) if Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP) => Ok(false),

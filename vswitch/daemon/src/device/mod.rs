@@ -7,6 +7,7 @@
 //! [`Devices::undo_stale`] takes it off. A daemon that starts again claims again and finds it all done.
 
 mod claim;
+mod ipv6;
 mod journal;
 mod lro;
 mod netlink;

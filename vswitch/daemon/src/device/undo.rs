@@ -4,7 +4,7 @@ use rustix::io::Errno;
 use weft_ports::link::Lro;
 
 use super::{
-    Devices, Refusal, Trouble, context,
+    Devices, Refusal, Trouble, context, ipv6,
     journal::{Changes, LinkLocal, Record},
     lro,
     netlink::{Link, NO_ADDRESSES, State},
@@ -75,6 +75,11 @@ impl Devices {
         }
         if changes.lro_off && !lro::is_on(name).await? {
             lro::set(name, Lro::On).await?;
+        }
+        // There were link-local addresses, so IPv6 was on.
+        if !changes.link_locals.is_empty() {
+            let on = ipv6::make_sure_it_is_on(name).await;
+            on.map_err(|error| Trouble::new(name, "switch its IPv6 back on", &error))?;
         }
         // A device that goes down loses them anyhow, and the kernel makes them when it goes up.
         if link.up && !changes.set_up {

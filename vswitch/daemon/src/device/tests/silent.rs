@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! host's stack (10.9.0.1 on lo) ── t0 ═══ g0   the guest's end: a packet socket
-//!                               └─ c0 ═══ gc   the same, not claimed: what the host does otherwise
+//!                               └─ c9 ═══ g9   the same, not claimed: what the host does otherwise
 //! ```
 
 use weft_vlan::MacAddr;
@@ -10,6 +10,10 @@ use weft_vlan::MacAddr;
 use super::lab::{Lab, Tap, addresses, clsact_count, filters, in_namespace, ip, link, mac, until};
 use crate::device::Use;
 
+/// ICMPv6 types. RFC 4861 §4, RFC 3810 §5.2.
+const ROUTER_SOLICITATION: u8 = 133;
+const NEIGHBOUR_SOLICITATION: u8 = 135;
+const MLD_REPORT: u8 = 143;
 const GUEST: MacAddr = MacAddr::new([0x52, 0x54, 0, 0, 0, 0x99]);
 
 /// Who has 10.9.0.1? Tell 10.9.0.99. RFC 826.
@@ -44,11 +48,11 @@ fn the_host_answers_nothing_while_a_packet_socket_sees_everything() {
         async |lab: Lab| {
             ip("address add 10.9.0.1/32 dev lo");
             lab.pair("t0", "g0");
-            lab.pair("c0", "gc");
+            lab.pair("c9", "g9");
             ip("link set t0 up");
-            ip("link set c0 up");
-            let (mut guest, mut control, port) = (Tap::on("g0"), Tap::on("gc"), Tap::on("t0"));
-            let (host_side, control_side) = (mac("t0"), mac("c0"));
+            ip("link set c9 up");
+            let (mut guest, mut control, port) = (Tap::on("g0"), Tap::on("g9"), Tap::on("t0"));
+            let (host_side, control_side) = (mac("t0"), mac("c9"));
             let replies = |tap: &Tap, source| {
                 tap.from(source).iter().filter(|frame| is_arp_reply(frame)).count()
             };
@@ -80,31 +84,48 @@ fn the_host_answers_nothing_while_a_packet_socket_sees_everything() {
 #[test]
 fn the_host_sends_nothing_by_itself() {
     in_namespace(the_host_sends_nothing_by_itself, async |lab: Lab| {
-        lab.pair("t0", "g0");
-        lab.pair("c0", "gc");
-        let (guest, control) = (Tap::on("g0"), Tap::on("gc"));
-        let (host_side, control_side) = (mac("t0"), mac("c0"));
-        let device = lab.devices().await.claim("t0", Use::Netdev).await.unwrap();
-        assert!(device.up);
-        ip("link set c0 up");
-
-        // Every occasion on which the kernel makes an address and looks for routers.
-        for flap in 1..=2 {
-            let heard = |kind| {
-                control.from(control_side).iter().filter(|frame| is_icmp6(frame, kind)).count()
-            };
-            let (dad, solicitations) = (heard(135), heard(133));
-            for (near, far) in [("t0", "g0"), ("c0", "gc")] {
-                ip(&format!("link set {far} down"));
-                ip(&format!("link set {far} up"));
-                ip(&format!("link set {near} down"));
-                ip(&format!("link set {near} up"));
-            }
-            until("the other device looks for its address' double", || heard(135) > dad).await;
-            until("the other device looks for routers", || heard(133) > solicitations).await;
-            assert_eq!(guest.from(host_side), Vec::<Vec<u8>>::new(), "flap {flap}");
+        // t0 is claimed as it was made, t1 when the kernel has taken its address and joined its groups.
+        for (near, far) in [("t0", "g0"), ("t1", "g1"), ("c9", "g9")] {
+            lab.pair(near, far);
         }
-        assert!(addresses("t0").is_empty());
+        let (guests, control) = ([Tap::on("g0"), Tap::on("g1")], Tap::on("g9"));
+        let (hosts, control_side) = ([mac("t0"), mac("t1")], mac("c9"));
+        let heard = |tap: &Tap, source, kind| {
+            tap.from(source).iter().filter(|frame| is_icmp6(frame, kind)).count()
+        };
+        ip("link set t1 up");
+        until("the host looks for routers on t1", || {
+            heard(&guests[1], hosts[1], ROUTER_SOLICITATION) > 0
+        })
+        .await;
+
+        let devices = lab.devices().await;
+        for device in ["t0", "t1"] {
+            assert!(devices.claim(device, Use::Netdev).await.unwrap().up);
+        }
+        let before = guests[1].from(hosts[1]).len();
+        // First the claims alone, then every occasion on which the kernel makes an address, joins groups and
+        // looks for routers.
+        for flapping in [&["c9"][..], &["t0", "t1", "c9"], &["t0", "t1", "c9"]] {
+            let kinds = [MLD_REPORT, NEIGHBOUR_SOLICITATION, ROUTER_SOLICITATION];
+            let so_far = kinds.map(|kind| heard(&control, control_side, kind));
+            for near in flapping {
+                let far = near.replace(['t', 'c'], "g");
+                for change in [&far, *near].into_iter().flat_map(|end| [(end, "down"), (end, "up")])
+                {
+                    ip(&format!("link set {} {}", change.0, change.1));
+                }
+            }
+            for (kind, count) in kinds.into_iter().zip(so_far) {
+                until("the host speaks on the other device", || {
+                    heard(&control, control_side, kind) > count
+                })
+                .await;
+            }
+            assert_eq!(guests[0].from(hosts[0]), Vec::<Vec<u8>>::new(), "{flapping:?}");
+            assert_eq!(guests[1].from(hosts[1])[before..], Vec::<Vec<u8>>::new(), "{flapping:?}");
+        }
+        assert!(addresses("t0").is_empty() && addresses("t1").is_empty());
     });
 }
 
