@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{binaries::binary, until_some};
+use crate::{binaries::binary, eventually, until_some};
 
 /// A `weftctl` that talks to one daemon.
 #[derive(Clone, Debug)]
@@ -109,7 +109,7 @@ impl Ctl {
     #[track_caller]
     pub fn wait_for_state(&self, name: &str, state: &str) -> Value {
         let mut last = Value::Null;
-        let port = until_some_or(|| {
+        let port = eventually(|| {
             last = self.port(name);
             (last["state"] == state).then(|| last.clone())
         });
@@ -139,16 +139,5 @@ impl Ctl {
         let entries = self.json(&format!("fdb list --vlan {vlan}"));
         let entry = entries.as_array()?.iter().find(|entry| entry["mac"] == mac)?;
         Some((entry["port"].as_str()?.to_owned(), entry["kind"].as_str()?.to_owned()))
-    }
-}
-
-fn until_some_or<T>(mut probe: impl FnMut() -> Option<T>) -> Option<T> {
-    let deadline = std::time::Instant::now() + crate::PATIENCE;
-    loop {
-        let found = probe();
-        if found.is_some() || std::time::Instant::now() > deadline {
-            return found;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
     }
 }

@@ -30,7 +30,7 @@ pub use nic::Nic;
 pub use process::Process;
 pub use sink::TcpSink;
 pub use stream::StreamGuest;
-pub use wait::{PATIENCE, until, until_some};
+pub use wait::{PATIENCE, eventually, until, until_some};
 pub use wire::Wire;
 
 /// Makes two tests of each function that takes a number of workers: one with a worker, one with two.

@@ -24,13 +24,18 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
 /// # Panics
 /// When it finds nothing within [`PATIENCE`].
 #[track_caller]
-pub fn until_some<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+pub fn until_some<T>(what: &str, probe: impl FnMut() -> Option<T>) -> T {
+    eventually(probe).unwrap_or_else(|| panic!("waited {PATIENCE:?} in vain: {what}"))
+}
+
+/// Waits until `probe` finds something, for [`PATIENCE`] at most.
+pub fn eventually<T>(mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        if let Some(found) = probe() {
+        let found = probe();
+        if found.is_some() || Instant::now() > deadline {
             return found;
         }
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
         thread::sleep(PAUSE);
     }
 }

@@ -1,0 +1,80 @@
+//! A device that the host uses itself is refused as a port, in words that say what is in the way.
+//!
+//! ```text
+//!   10.0.0.1/24 ── owned  ┐
+//!   a route ────── routed ┤
+//!   bridge ─────── slave  ┼ switch
+//!   loopback ───── lo     ┤
+//!                  good   ┘
+//! ```
+
+use weft_netns::{
+    Lab, Nic, Wire,
+    frame::{BROADCAST, Frame, mac},
+};
+
+fn port(name: &str) -> String {
+    format!("[port.{name}]\ntype = \"netdev\"\ndevice = \"{name}\"\nvlan = {{ access = 10 }}\n")
+}
+
+#[test]
+fn what_the_host_uses_is_refused_in_words() {
+    let lab = Lab::new();
+    for device in ["owned", "routed", "slave"] {
+        lab.switch().run(&format!("ip link add {device} type veth peer name {device}-far"));
+        lab.switch().run(&format!("ip link set {device} up"));
+        lab.switch().run(&format!("ip link set {device}-far up"));
+    }
+    lab.switch().run("ip addr add 10.0.0.1/24 dev owned");
+    lab.switch().run("ip route add 10.5.0.0/16 dev routed");
+    lab.switch().run("ip link add bridge type bridge");
+    lab.switch().run("ip link set slave master bridge");
+    let (mut good, mut other) = (Nic::open(lab.switch(), "good"), Nic::open(lab.switch(), "other"));
+    let config: String = ["owned", "routed", "slave", "lo", "good", "other"].map(port).concat();
+    let daemon = lab.daemon(&config);
+    let ctl = daemon.ctl();
+    for (name, words) in
+        [("owned", "10.0.0.1/24"), ("routed", "10.5.0.0/16"), ("slave", "bridge"), ("lo", "loopback")]
+    {
+        let port = ctl.port(name);
+        assert_eq!(port["state"], "failed", "{port}");
+        let reason = port["reason"].as_str().unwrap_or_default();
+        assert!(reason.contains(words) && reason.contains(name), "{port}");
+        let shown = ctl.run(&format!("port show {name}"));
+        assert!(shown.contains(words), "{shown}");
+    }
+    // Nothing was changed on them, and the others are in operation.
+    assert!(lab.switch().run("ip addr show dev owned").contains("10.0.0.1/24"));
+    assert!(lab.switch().run("ip link show dev slave").contains("master bridge"));
+    assert!(!lab.switch().run("tc qdisc show dev owned").contains("clsact"));
+    let status = ctl.run("status");
+    assert!(status.contains("10.0.0.1/24"), "{status}");
+    let frame = Frame::new(mac(1), BROADCAST).text("works").bytes();
+    good.send(&frame);
+    other.expect_frame(&frame);
+}
+
+/// What is in the way goes away: the port comes up without a command.
+#[test]
+fn a_refused_device_is_taken_once_it_is_free() {
+    let lab = Lab::new();
+    let _nic = Nic::open_up(lab.switch(), "owned");
+    lab.switch().run("ip addr add 10.0.0.1/24 dev owned");
+    let daemon = lab.daemon(&port("owned"));
+    let ctl = daemon.ctl();
+    ctl.wait_for_state("owned", "failed");
+    lab.switch().run("ip addr del 10.0.0.1/24 dev owned");
+    ctl.run("port set owned --disabled");
+    ctl.run("port set owned --enabled");
+    ctl.wait_for_state("owned", "up");
+}
+
+/// Two ports on one device: the configuration is refused as a whole.
+#[test]
+fn one_device_is_one_port() {
+    let lab = Lab::new();
+    let _nic = Nic::open(lab.switch(), "tap0");
+    let daemon = lab.daemon(&port("tap0"));
+    let errors = daemon.ctl().refused(1, "port add again --type netdev --device tap0 --access 10");
+    assert!(errors.contains("tap0"), "{errors}");
+}
