@@ -1,94 +1,50 @@
-//! The slots of each port from oldest to youngest, as doubly linked lists through one array. Belongs to the
-//! writers of a forwarding database.
+//! Doubly linked lists through one array: each number below the array's length stands in one list at most.
 
-use crate::PortId;
+/// The oldest and the youngest of a list, as number plus one, so that untouched memory says "none".
+pub(super) type Ends = [u32; 2];
 
-/// No slot; slots are stored by number plus one, so that untouched memory says "none".
-const NONE: u32 = 0;
+/// The list without members.
+pub(super) const EMPTY: Ends = [0; 2];
 
-/// One list for each port.
-pub(super) struct Lists {
-    older: Vec<u32>,
-    younger: Vec<u32>,
-    ports: Vec<Ends>,
-    total: usize,
-}
+/// Who stands before and behind each member.
+pub(super) struct Links(Vec<Ends>);
 
-#[derive(Clone, Copy, Default)]
-struct Ends {
-    oldest: u32,
-    youngest: u32,
-    count: u32,
-}
+impl Links {
+    /// Makes the links of numbers below `count`, of which none is in a list.
+    pub(super) fn new(count: usize) -> Self {
+        Self(vec![EMPTY; count])
+    }
 
-impl Lists {
-    pub(super) fn new(slots: usize) -> Self {
-        Self {
-            older: vec![NONE; slots],
-            younger: vec![NONE; slots],
-            ports: vec![Ends::default(); PortId::LIMIT],
-            total: 0,
+    /// Makes a number that is in no list the youngest.
+    pub(super) fn push(&mut self, ends: &mut Ends, number: usize) {
+        let link = number as u32 + 1;
+        self.0[number] = [ends[1], 0];
+        match position(ends[1]) {
+            Some(before) => self.0[before][1] = link,
+            None => ends[0] = link,
         }
+        ends[1] = link;
     }
 
-    /// Returns the slots in all lists.
-    pub(super) fn total(&self) -> usize {
-        self.total
-    }
-
-    /// Returns the slots of a port.
-    pub(super) fn count(&self, port: PortId) -> usize {
-        self.ports[port.index()].count as usize
-    }
-
-    /// Returns the port that has most slots.
-    pub(super) fn largest(&self) -> PortId {
-        let largest = self.ports.iter().enumerate().max_by_key(|(_, ends)| ends.count);
-        largest.map_or(PortId::FIRST, |(index, _)| PortId::from_bits(index as u16))
-    }
-
-    /// Returns a port's oldest slot.
-    pub(super) fn oldest(&self, port: PortId) -> Option<usize> {
-        position(self.ports[port.index()].oldest)
-    }
-
-    /// Returns a port's slots, oldest first.
-    pub(super) fn of(&self, port: PortId) -> impl Iterator<Item = usize> {
-        std::iter::successors(self.oldest(port), |&slot| position(self.younger[slot]))
-    }
-
-    /// Makes a slot the port's youngest. It must be in no list.
-    pub(super) fn push(&mut self, port: PortId, slot: usize) {
-        let link = slot as u32 + 1;
-        let ends = &mut self.ports[port.index()];
-        self.older[slot] = ends.youngest;
-        self.younger[slot] = NONE;
-        match position(ends.youngest) {
-            Some(before) => self.younger[before] = link,
-            None => ends.oldest = link,
-        }
-        ends.youngest = link;
-        ends.count += 1;
-        self.total += 1;
-    }
-
-    /// Takes a slot out of the port's list. It must be in it.
-    pub(super) fn remove(&mut self, port: PortId, slot: usize) {
-        let (older, younger) = (self.older[slot], self.younger[slot]);
-        let ends = &mut self.ports[port.index()];
+    /// Takes a number out of its list.
+    pub(super) fn remove(&mut self, ends: &mut Ends, number: usize) {
+        let [older, younger] = self.0[number];
         match position(older) {
-            Some(before) => self.younger[before] = younger,
-            None => ends.oldest = younger,
+            Some(before) => self.0[before][1] = younger,
+            None => ends[0] = younger,
         }
         match position(younger) {
-            Some(after) => self.older[after] = older,
-            None => ends.youngest = older,
+            Some(after) => self.0[after][0] = older,
+            None => ends[1] = older,
         }
-        ends.count -= 1;
-        self.total -= 1;
+    }
+
+    /// Returns the members, oldest first.
+    pub(super) fn iter(&self, ends: Ends) -> impl Iterator<Item = usize> {
+        std::iter::successors(position(ends[0]), |&number| position(self.0[number][1]))
     }
 }
 
 fn position(link: u32) -> Option<usize> {
-    (link != NONE).then(|| link as usize - 1)
+    (link as usize).checked_sub(1)
 }

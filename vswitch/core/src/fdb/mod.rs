@@ -1,60 +1,53 @@
 //! Forwarding database: which port last sent from (FID, MAC). IEEE 802.1Q-2022 clause 8.8, one FID per VID.
-//! Readers take no lock; writers take one. Ages lazily; does no flooding and holds no static entries.
-//!
-//! Four 16-byte slots share a cache line. A slot is a key and a value; a writer empties the key, writes the
-//! value, then the new key, and a reader reads the key again after the value. Whoever fills the table with
-//! addresses pays with addresses of its own: see [`Fdb::learn`].
+//! Readers take no lock; writers take one, for a constant time. Ages lazily; does no flooding and holds no
+//! static entries.
 
+mod ledger;
 mod list;
+mod plan;
 mod slot;
+mod table;
+#[cfg(all(test, not(loom)))]
+mod tests;
+#[cfg(all(test, loom))]
+mod tests_loom;
 
 use std::time::Duration;
 
 use weft_vlan::{MacAddr, VlanId};
 
 use self::{
-    list::Lists,
-    slot::{Key, SLOTS, Slot, Value},
+    ledger::Ledger,
+    plan::{Newcomer, Plan},
+    slot::{Key, Ticks, Value},
+    table::{Place, Table},
 };
 use crate::{
     PortId, Timestamp,
     sync::{AtomicU32, AtomicUsize, Mutex, MutexGuard, Ordering},
 };
 
-/// Slots for each entry that the limit allows, so that buckets rarely overflow.
-const SLOTS_PER_ENTRY: usize = 4;
 /// An entry is stamped anew, and becomes its port's youngest, at most this often.
 const REFRESH: Duration = Duration::from_secs(1);
-/// Calls of [`Fdb::sweep`] that visit the whole table once.
-const SWEEPS: usize = 64;
-const VLANS: usize = 4096;
+/// Entries that the control plane touches before it gives the lock to a worker that waits.
+const CHUNK: usize = 256;
+/// Entries that a table can be made for.
+const MAC_LIMIT_MAX: usize = 1 << 22;
+// Loom follows every atomic: under it there are few.
+const VLANS: usize = if cfg!(loom) { 4 } else { 4096 };
+const PORTS: usize = if cfg!(loom) { 4 } else { PortId::LIMIT };
 
 /// The dynamic entries of one switch.
 pub struct Fdb {
-    secret: [u64; 2],
+    table: Table,
     mac_limit: usize,
-    buckets: Box<[Bucket]>,
-    /// Counts flushes; an entry learned before the flush that concerns it is dead.
+    /// Counts flushes; an entry learned before a flush that concerns it is dead.
     epoch: AtomicU32,
     flushed_all: AtomicU32,
     flushed_vlans: Box<[AtomicU32]>,
     flushed_ports: Box<[AtomicU32]>,
     occupied: AtomicUsize,
-    writer: Mutex<Writer>,
-}
-
-#[repr(align(64))]
-#[derive(Default)]
-struct Bucket {
-    slots: [Slot; SLOTS],
-}
-
-/// What only writers need.
-struct Writer {
-    lists: Lists,
-    /// The port that held most when it was last looked for.
-    largest: PortId,
-    swept: usize,
+    ledger: Mutex<Ledger>,
 }
 
 /// What a flush concerns; `None` stands for any.
@@ -64,6 +57,12 @@ pub struct Scope {
     pub vlan: Option<VlanId>,
     /// Only this port.
     pub port: Option<PortId>,
+}
+
+impl Scope {
+    fn concerns(self, vlan: VlanId, port: PortId) -> bool {
+        self.vlan.is_none_or(|only| only == vlan) && self.port.is_none_or(|only| only == port)
+    }
 }
 
 /// A live entry, for listings.
@@ -79,34 +78,53 @@ pub struct Entry {
     pub age: Duration,
 }
 
-/// The rules that an address is learned by.
+/// The rules that addresses are learned by.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How long an entry lives without being heard.
-    pub ageing: Duration,
-    /// Entries that the port may have.
-    pub of_port: Option<usize>,
+    ageing: Ticks,
+    refresh: Ticks,
+    of_port: Option<usize>,
+}
+
+impl Limits {
+    /// Makes the rules: how long an entry lives without being heard, and how many the port may have.
+    pub fn new(ageing: Duration, of_port: Option<usize>) -> Self {
+        let ageing = Ticks::of(ageing);
+        // Often enough that a host which keeps talking is never forgotten.
+        Self { ageing, refresh: Ticks::of(REFRESH).min(ageing.quarter()), of_port }
+    }
+}
+
+/// What learning an address would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Learning {
+    /// It is known there.
+    Known,
+    /// It was known on another port.
+    Moves,
+    /// It is new; these addresses make room for it.
+    New(Vec<(VlanId, MacAddr)>),
+    /// There is no room that its port could give.
+    Refused,
 }
 
 impl Fdb {
-    /// Makes an empty table for this many entries. `secret` keys the hash: nobody who does not know it can
-    /// aim at one bucket.
+    /// Makes an empty table for this many entries, four million at most. `secret` keys the hash: nobody who
+    /// does not know it can aim at one bucket.
     pub fn new(mac_limit: usize, secret: [u64; 2]) -> Self {
-        let buckets = (mac_limit.max(1) * SLOTS_PER_ENTRY / SLOTS).next_power_of_two();
+        let entries = mac_limit.min(MAC_LIMIT_MAX);
+        let table = Table::new(entries, secret);
+        let ledger = Mutex::new(Ledger::new(table.len(), entries));
+        let marks = |count| (0..count).map(|_| AtomicU32::new(0)).collect();
         Self {
-            secret: [secret[0], secret[1] | 1],
+            table,
             mac_limit,
-            buckets: (0..buckets).map(|_| Bucket::default()).collect(),
             epoch: AtomicU32::new(0),
             flushed_all: AtomicU32::new(0),
-            flushed_vlans: (0..VLANS).map(|_| AtomicU32::new(0)).collect(),
-            flushed_ports: (0..PortId::LIMIT).map(|_| AtomicU32::new(0)).collect(),
+            flushed_vlans: marks(VLANS),
+            flushed_ports: marks(PORTS),
             occupied: AtomicUsize::new(0),
-            writer: Mutex::new(Writer {
-                lists: Lists::new(buckets * SLOTS),
-                largest: PortId::FIRST,
-                swept: 0,
-            }),
+            ledger,
         }
     }
 
@@ -115,270 +133,274 @@ impl Fdb {
         self.mac_limit
     }
 
-    /// Returns the number of slots in use, entries included that have aged out or were flushed and are not reclaimed yet.
+    /// Returns the number of entries, those included that have aged out and are not reclaimed yet.
     pub fn len(&self) -> usize {
         self.occupied.load(Ordering::Relaxed)
     }
 
-    /// Tells whether no slot is in use.
+    /// Tells whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Returns the port where an address was last heard.
+    #[inline]
     pub fn lookup(
         &self,
         now: Timestamp,
-        ageing: Duration,
+        limits: &Limits,
         vlan: VlanId,
         mac: MacAddr,
     ) -> Option<PortId> {
-        let value = self.read(Key::new(vlan, mac))?;
-        self.is_live(value, vlan, now, ageing).then(|| value.port())
+        let key = Key::new(vlan, mac);
+        let value = self.table.read(key, self.table.place(key))?;
+        let is_live =
+            Ticks::at(now).since(value.heard()) < limits.ageing && self.is_current(value, vlan);
+        is_live.then(|| value.port())
     }
 
     /// Notes that an address was heard on a port. Costs no lock where nothing changed within a second.
     ///
-    /// At the port's own limit its own oldest entry goes. At the switch's limit the oldest entry of the port
-    /// that holds most goes. In a full bucket the oldest entry of whichever port holds most there goes, the
-    /// newcomer counted in and ties decided by what the ports hold in all; where that is the newcomer's port
-    /// and it has nothing there to give, the address is not learned.
-    pub fn learn(&self, now: Timestamp, limits: Limits, vlan: VlanId, mac: MacAddr, port: PortId) {
+    /// At the port's own limit its own oldest entry goes. At the switch's limit the oldest entry goes that has
+    /// aged out, else the oldest of the port that holds most. Where both buckets of the address are full, the
+    /// oldest entry goes of whichever port has most there; a port that holds most in all and has nothing there
+    /// learns nothing.
+    #[inline]
+    pub fn learn(&self, now: Timestamp, limits: &Limits, vlan: VlanId, mac: MacAddr, port: PortId) {
         let key = Key::new(vlan, mac);
-        let fresh = self.read(key).is_some_and(|value| {
+        let place = self.table.place(key);
+        let is_fresh = self.table.read(key, place).is_some_and(|value| {
             value.port() == port
-                && value.age(now) < REFRESH
-                && self.is_live(value, vlan, now, limits.ageing)
+                && Ticks::at(now).since(value.heard()) < limits.refresh
+                && value.epoch() == self.epoch.load(Ordering::Acquire)
         });
-        if !fresh {
-            let stamped = Value::new(port, self.epoch.load(Ordering::Acquire), now);
-            self.write(now, limits, key, stamped);
+        if !is_fresh {
+            self.enter(Ticks::at(now), limits, key, place, port);
         }
     }
 
-    /// Forgets entries; returns how many live ones there were.
+    /// Tells what [`Fdb::learn`] would do.
+    pub(crate) fn would_learn(
+        &self,
+        now: Timestamp,
+        limits: &Limits,
+        vlan: VlanId,
+        mac: MacAddr,
+        port: PortId,
+    ) -> Learning {
+        let key = Key::new(vlan, mac);
+        let place = self.table.place(key);
+        match self.lookup(now, limits, vlan, mac) {
+            Some(at) if at == port => return Learning::Known,
+            _ => {}
+        }
+        let ledger = self.lock();
+        let plan = self.plan(&ledger, Ticks::at(now), limits, key, place, port);
+        let Some(slot) = plan.slot else { return Learning::Refused };
+        let is_held = self.table.slot(slot).read().is_some_and(|(held, value)| {
+            held == key && !self.is_dead(slot, Ticks::at(now), limits) && value.port() != port
+        });
+        if is_held {
+            return Learning::Moves;
+        }
+        let victims = plan.victims().filter_map(|slot| self.table.slot(slot).read());
+        Learning::New(victims.filter_map(|(key, _)| Some((key.vlan()?, key.mac()))).collect())
+    }
+
+    /// Forgets entries; returns how many live ones there were. They are gone for readers at once, except where
+    /// both a VLAN and a port are named: then they go one by one.
     pub fn flush(&self, now: Timestamp, ageing: Duration, scope: Scope) -> usize {
-        let concerned = |entry: &Entry| {
-            scope.vlan.is_none_or(|vlan| vlan == entry.vlan)
-                && scope.port.is_none_or(|port| port == entry.port)
+        let mark = match (scope.vlan, scope.port) {
+            (None, None) => Some(&self.flushed_all),
+            (Some(vlan), None) => self.flushed_vlans.get(usize::from(vlan.get())),
+            (None, Some(port)) => self.flushed_ports.get(port.index()),
+            (Some(_), Some(_)) => None,
         };
-        let flushed = self.entries(now, ageing).into_iter().filter(concerned).count();
-        let mut writer = self.lock();
-        match (scope.vlan, scope.port) {
-            (Some(vlan), Some(port)) => {
-                let of_port: Vec<usize> = writer.lists.of(port).collect();
-                for slot in of_port {
-                    if self.slot(slot).key().is_some_and(|key| key.vlan() == Some(vlan)) {
-                        self.clear(&mut writer, slot);
-                    }
+        let epoch = self.begin_epoch(&mut self.lock(), mark);
+        let (now, ageing) = (Ticks::at(now), Ticks::of(ageing));
+        let mut forgotten = 0;
+        for first in (0..self.table.len()).step_by(CHUNK) {
+            let mut ledger = self.lock();
+            for slot in first..(first + CHUNK).min(self.table.len()) {
+                let Some((key, value)) = self.table.slot(slot).read() else { continue };
+                let is_concerned = key.vlan().is_none_or(|vlan| scope.concerns(vlan, value.port()));
+                if is_concerned && value.epoch() < epoch {
+                    forgotten += usize::from(now.since(value.heard()) < ageing);
+                    self.clear(&mut ledger, slot);
                 }
-            }
-            (vlan, port) => {
-                let epoch = self.next_epoch(&mut writer);
-                let mark = match (vlan, port) {
-                    (Some(vlan), _) => &self.flushed_vlans[usize::from(vlan.get())],
-                    (_, Some(port)) => &self.flushed_ports[port.index()],
-                    (None, None) => &self.flushed_all,
-                };
-                mark.store(epoch, Ordering::Release);
             }
         }
-        flushed
+        forgotten
     }
 
-    /// Forgets what is known of a port, before its number is used again.
+    /// Forgets all that is known of a port, before its number is used again.
     pub fn forget_port(&self, port: PortId) {
-        let mut writer = self.lock();
-        let epoch = self.next_epoch(&mut writer);
-        self.flushed_ports[port.index()].store(epoch, Ordering::Release);
+        let mut ledger = self.lock();
+        self.begin_epoch(&mut ledger, self.flushed_ports.get(port.index()));
+        drop(ledger);
+        loop {
+            let mut ledger = self.lock();
+            let slots: Vec<usize> = ledger.oldest_of(port).take(CHUNK).collect();
+            if slots.is_empty() {
+                return;
+            }
+            for slot in slots {
+                self.clear(&mut ledger, slot);
+            }
+        }
     }
 
-    /// Reclaims the slots of dead entries in a part of the table; some tens of calls visit all of it.
+    /// Reclaims the slots of entries that have aged out. They count as absent before.
     pub fn sweep(&self, now: Timestamp, ageing: Duration) {
-        let part = self.buckets.len().div_ceil(SWEEPS);
-        let mut writer = self.lock();
-        let first = writer.swept;
-        writer.swept = if first + part >= self.buckets.len() { 0 } else { first + part };
-        for bucket in first..(first + part).min(self.buckets.len()) {
-            for slot in bucket * SLOTS..(bucket + 1) * SLOTS {
-                if self.is_reclaimable(slot, now, ageing) {
-                    self.clear(&mut writer, slot);
-                }
+        let limits = Limits::new(ageing, None);
+        loop {
+            let mut ledger = self.lock();
+            let is_dead = |&slot: &usize| self.is_dead(slot, Ticks::at(now), &limits);
+            let dead: Vec<usize> = ledger.oldest().take_while(is_dead).take(CHUNK).collect();
+            for &slot in &dead {
+                self.clear(&mut ledger, slot);
+            }
+            if dead.len() < CHUNK {
+                return;
             }
         }
     }
 
     /// Returns the live entries. Takes no lock: entries that change meanwhile may be missed.
     pub fn entries(&self, now: Timestamp, ageing: Duration) -> Vec<Entry> {
-        let slots = self.buckets.iter().flat_map(|bucket| &bucket.slots);
-        slots
-            .filter_map(|slot| {
-                let (key, value) = slot.read()?;
-                let (vlan, mac) = (key.vlan()?, key.mac());
-                let entry = Entry { vlan, mac, port: value.port(), age: value.age(now) };
-                self.is_live(value, vlan, now, ageing).then_some(entry)
-            })
-            .collect()
+        let (now, ageing) = (Ticks::at(now), Ticks::of(ageing));
+        let entry = |(key, value): (Key, Value)| {
+            let (vlan, age) = (key.vlan()?, now.since(value.heard()));
+            let is_live = age < ageing && self.is_current(value, vlan);
+            let (mac, port) = (key.mac(), value.port());
+            is_live.then(|| Entry { vlan, mac, port, age: age.duration() })
+        };
+        self.table.slots().filter_map(|slot| entry(slot.read()?)).collect()
     }
 
     /// Takes over the live entries of another table, as old as they are.
     pub fn adopt(&self, now: Timestamp, ageing: Duration, other: &Self) {
-        let mut entries = other.entries(now, ageing);
-        entries.sort_by_key(|entry| std::cmp::Reverse(entry.age));
-        for entry in entries {
-            let heard = Timestamp::from_micros(
-                now.as_micros().saturating_sub(entry.age.as_micros() as u64),
-            );
-            let value = Value::new(entry.port, self.epoch.load(Ordering::Acquire), heard);
-            self.write(
-                now,
-                Limits { ageing, of_port: None },
-                Key::new(entry.vlan, entry.mac),
-                value,
-            );
+        let limits = Limits::new(ageing, None);
+        let age = |value: Value| Ticks::at(now).since(value.heard());
+        let is_live = |&(key, value): &(Key, Value)| {
+            age(value) < limits.ageing
+                && key.vlan().is_some_and(|vlan| other.is_current(value, vlan))
+        };
+        let slots = other.table.slots();
+        let mut entries: Vec<(Key, Value)> =
+            slots.filter_map(slot::Slot::read).filter(is_live).collect();
+        entries.sort_by_key(|&(_, value)| std::cmp::Reverse(age(value)));
+        for (key, value) in entries {
+            self.enter(value.heard(), &limits, key, self.table.place(key), value.port());
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Writer> {
-        // A panic while the lock was held left at worst a slot out of its list: the table stays usable.
-        self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Ledger> {
+        // A panic while the lock was held left at worst a slot out of the ledger: the table stays usable.
+        self.ledger.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn bucket_of(&self, key: Key) -> usize {
-        let product = u128::from(key.bits() ^ self.secret[0]) * u128::from(self.secret[1]);
-        let folded = (product as u64) ^ (product >> 64) as u64;
-        // A second round: the low bits of one product alone depend on few bits of the key.
-        let product = u128::from(folded ^ self.secret[1]) * u128::from(self.secret[0] | 1);
-        ((product as u64) ^ (product >> 64) as u64) as usize & (self.buckets.len() - 1)
+    /// Tells whether no flush concerned the entry since it was heard.
+    #[inline]
+    fn is_current(&self, value: Value, vlan: VlanId) -> bool {
+        let epoch = value.epoch();
+        epoch == self.epoch.load(Ordering::Acquire)
+            || epoch >= self.flushed_all.load(Ordering::Acquire)
+                && epoch >= mark(&self.flushed_vlans, usize::from(vlan.get()))
+                && epoch >= mark(&self.flushed_ports, value.port().index())
     }
 
-    fn slot(&self, slot: usize) -> &Slot {
-        &self.buckets[slot / SLOTS].slots[slot % SLOTS]
-    }
-
-    fn read(&self, key: Key) -> Option<Value> {
-        self.buckets[self.bucket_of(key)].slots.iter().find_map(|slot| slot.read_if(key))
-    }
-
-    fn is_live(&self, value: Value, vlan: VlanId, now: Timestamp, ageing: Duration) -> bool {
-        // Relaxed: a flush has happened once its caller knows, and the caller is not on the way of a frame.
-        value.age(now) <= ageing
-            && value.epoch() >= self.flushed_ports[value.port().index()].load(Ordering::Relaxed)
-            && value.epoch() >= self.flushed_vlans[usize::from(vlan.get())].load(Ordering::Relaxed)
-            && value.epoch() >= self.flushed_all.load(Ordering::Relaxed)
-    }
-
-    fn is_reclaimable(&self, slot: usize, now: Timestamp, ageing: Duration) -> bool {
-        self.slot(slot).read().is_some_and(|(key, value)| {
-            key.vlan().is_none_or(|vlan| !self.is_live(value, vlan, now, ageing))
+    /// Tells whether an occupied slot's entry has aged out or was flushed.
+    fn is_dead(&self, slot: usize, now: Ticks, limits: &Limits) -> bool {
+        self.table.slot(slot).read().is_some_and(|(key, value)| {
+            now.since(value.heard()) >= limits.ageing
+                || key.vlan().is_none_or(|vlan| !self.is_current(value, vlan))
         })
     }
 
-    /// Begins a new epoch; when the numbers run out every entry goes and they begin again.
-    fn next_epoch(&self, writer: &mut Writer) -> u32 {
-        let epoch = self.epoch.load(Ordering::Relaxed) + 1;
-        if epoch <= Value::MAX_EPOCH {
-            self.epoch.store(epoch, Ordering::Release);
-            return epoch;
+    /// Begins a new epoch, before which all that `mark` stands for is dead.
+    fn begin_epoch(&self, ledger: &mut Ledger, mark: Option<&AtomicU32>) -> u32 {
+        if self.epoch.load(Ordering::Relaxed) == Value::MAX_EPOCH {
+            self.renumber(ledger);
         }
-        for slot in 0..self.buckets.len() * SLOTS {
-            self.clear(writer, slot);
+        let epoch = self.epoch.load(Ordering::Relaxed) + 1;
+        if let Some(mark) = mark {
+            mark.store(epoch, Ordering::Release);
+        }
+        self.epoch.store(epoch, Ordering::Release);
+        epoch
+    }
+
+    /// Begins again with epoch 0 when the numbers have run out. Readers see live entries all the time.
+    fn renumber(&self, ledger: &mut Ledger) {
+        for slot in 0..self.table.len() {
+            let Some((key, value)) = self.table.slot(slot).read() else { continue };
+            if key.vlan().is_none_or(|vlan| !self.is_current(value, vlan)) {
+                self.clear(ledger, slot);
+            }
         }
         let marks =
             self.flushed_vlans.iter().chain(&*self.flushed_ports).chain([&self.flushed_all]);
         for mark in marks {
             mark.store(0, Ordering::Release);
         }
-        self.epoch.store(0, Ordering::Release);
-        0
-    }
-
-    fn write(&self, now: Timestamp, limits: Limits, key: Key, value: Value) {
-        let first = self.bucket_of(key) * SLOTS;
-        let mut writer = self.lock();
-        let port = value.port();
-        if let Some(slot) = (first..first + SLOTS).find(|&slot| self.slot(slot).key() == Some(key))
-        {
-            let before = self.slot(slot).value().port();
-            writer.lists.remove(before, slot);
-            if before != port {
-                self.keep_port_limit(&mut writer, limits, port);
+        for slot in 0..self.table.len() {
+            if let Some((_, value)) = self.table.slot(slot).read() {
+                self.table.slot(slot).renew(value.with_epoch(0));
             }
-            self.slot(slot).restamp(value);
-            writer.lists.push(port, slot);
-            return;
         }
-        self.keep_port_limit(&mut writer, limits, port);
-        self.keep_switch_limit(&mut writer, port);
-        let Some(slot) = self.place_in(&mut writer, first, port, now, limits.ageing) else {
-            return;
-        };
-        self.slot(slot).fill(key, value);
-        writer.lists.push(port, slot);
-        self.occupied.store(writer.lists.total(), Ordering::Relaxed);
+        self.epoch.store(0, Ordering::Release);
     }
 
-    fn keep_port_limit(&self, writer: &mut Writer, limits: Limits, port: PortId) {
-        while limits.of_port.is_some_and(|limit| writer.lists.count(port) >= limit.max(1)) {
-            let Some(oldest) = writer.lists.oldest(port) else { return };
-            self.clear(writer, oldest);
-        }
-    }
-
-    fn keep_switch_limit(&self, writer: &mut Writer, newcomer: PortId) {
-        if writer.lists.total() < self.mac_limit.max(1) {
-            return;
-        }
-        if writer.lists.count(newcomer) >= writer.lists.count(writer.largest) {
-            writer.largest = newcomer;
-        } else {
-            writer.largest = writer.lists.largest();
-        }
-        if let Some(oldest) = writer.lists.oldest(writer.largest) {
-            self.clear(writer, oldest);
-        }
-    }
-
-    /// Returns an empty slot of the bucket that begins at `first`, emptying one where it must.
-    fn place_in(
+    fn plan(
         &self,
-        writer: &mut Writer,
-        first: usize,
-        newcomer: PortId,
-        now: Timestamp,
-        ageing: Duration,
-    ) -> Option<usize> {
-        let slots = first..first + SLOTS;
-        if let Some(empty) = slots.clone().find(|&slot| self.slot(slot).key().is_none()) {
-            return Some(empty);
-        }
-        if let Some(dead) = slots.clone().find(|&slot| self.is_reclaimable(slot, now, ageing)) {
-            self.clear(writer, dead);
-            return Some(dead);
-        }
-        let port_in = |slot: usize| self.slot(slot).value().port();
-        let weight = |port: PortId| {
-            let here = slots.clone().filter(|&slot| port_in(slot) == port).count()
-                + usize::from(port == newcomer);
-            (here, writer.lists.count(port))
-        };
-        let heaviest =
-            slots.clone().map(port_in).chain([newcomer]).max_by_key(|&port| weight(port))?;
-        let victim = slots
-            .filter(|&slot| port_in(slot) == heaviest)
-            .max_by_key(|&slot| self.slot(slot).value().age(now))?;
-        self.clear(writer, victim);
-        Some(victim)
+        ledger: &Ledger,
+        now: Ticks,
+        limits: &Limits,
+        key: Key,
+        place: Place,
+        port: PortId,
+    ) -> Plan {
+        let mac_limit = self.mac_limit.min(MAC_LIMIT_MAX);
+        let newcomer =
+            Newcomer { table: &self.table, ledger, limits, mac_limit, key, place, port, now };
+        newcomer.plan(|slot| self.is_dead(slot, now, limits))
     }
 
-    fn clear(&self, writer: &mut Writer, slot: usize) {
-        let place = self.slot(slot);
-        if place.key().is_some() {
-            writer.lists.remove(place.value().port(), slot);
-            place.empty();
-            self.occupied.store(writer.lists.total(), Ordering::Relaxed);
+    #[cold]
+    fn enter(&self, now: Ticks, limits: &Limits, key: Key, place: Place, port: PortId) {
+        let mut ledger = self.lock();
+        let plan = self.plan(&ledger, now, limits, key, place, port);
+        let Some(number) = plan.slot else { return };
+        for victim in plan.victims() {
+            self.clear(&mut ledger, victim);
+        }
+        let slot = self.table.slot(number);
+        let value = Value::new(port, self.epoch.load(Ordering::Relaxed), now);
+        match slot.read() {
+            Some((_, before)) => {
+                ledger.remove(before.port(), number);
+                slot.renew(value);
+            }
+            None => slot.fill(key, value),
+        }
+        ledger.add(port, number);
+        self.occupied.store(ledger.total(), Ordering::Relaxed);
+    }
+
+    fn clear(&self, ledger: &mut Ledger, number: usize) {
+        let slot = self.table.slot(number);
+        if let Some((_, value)) = slot.read() {
+            ledger.remove(value.port(), number);
+            slot.empty();
+            self.occupied.store(ledger.total(), Ordering::Relaxed);
         }
     }
+}
+
+#[inline]
+fn mark(marks: &[AtomicU32], index: usize) -> u32 {
+    marks.get(index).map_or(0, |mark| mark.load(Ordering::Acquire))
 }
 
 impl std::fmt::Debug for Fdb {

@@ -5,22 +5,25 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::{Rate, Timestamp};
 
-const SECOND: u64 = 1_000_000_000;
+/// Units of time in a second and in a microsecond: sixteenths of a nanosecond come round after 36 years.
+const SECOND: u64 = 1_000_000 * MICROSECOND;
+const MICROSECOND: u64 = 16_000;
 
 /// Lets through a second's worth of frames at once, and the rate after that.
 pub(crate) struct FloodLimiter {
-    /// Nanoseconds between frames at the rate.
+    /// The time between frames at the rate.
     interval: u64,
-    /// When the bucket will be full again, in nanoseconds.
+    /// The time in which an empty bucket fills.
+    burst: u64,
+    /// When the bucket will be full again.
     full_at: AtomicU64,
 }
 
 impl FloodLimiter {
     pub(crate) fn new(rate: Rate) -> Self {
-        Self {
-            interval: SECOND.div_ceil(u64::from(rate.per_second.max(1))),
-            full_at: AtomicU64::new(0),
-        }
+        let rate = u64::from(rate.per_second.max(1));
+        let interval = SECOND.div_ceil(rate);
+        Self { interval, burst: interval * rate, full_at: AtomicU64::new(0) }
     }
 
     /// Takes a token; `false` when there is none.
@@ -36,15 +39,37 @@ impl FloodLimiter {
     }
 
     fn after_one_more(&self, now: Timestamp, full_at: u64) -> Option<u64> {
-        let now = now.as_micros().saturating_mul(1000);
-        let full_at = full_at.max(now) + self.interval;
-        (full_at - now <= SECOND.max(self.interval)).then_some(full_at)
+        let now = now.as_micros().saturating_mul(MICROSECOND);
+        let full_at = full_at.max(now).saturating_add(self.interval);
+        (full_at - now <= self.burst).then_some(full_at)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_rate_lets_its_whole_burst_through() {
+        for per_second in [1, 2, 3, 7, 999, 30_000, 777_777] {
+            let limiter = FloodLimiter::new(Rate { per_second });
+            let now = Timestamp::from_micros(9_000_000);
+            let passed = (0..=per_second).filter(|_| limiter.take(now)).count();
+            assert_eq!(passed, per_second as usize);
+        }
+    }
+
+    #[test]
+    fn workers_together_get_no_more_than_one_would() {
+        let limiter = FloodLimiter::new(Rate { per_second: 1000 });
+        let worker =
+            || (0..1000).filter(|_| limiter.take(Timestamp::from_micros(7_000_000))).count();
+        let passed: usize = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..4).map(|_| scope.spawn(worker)).collect();
+            workers.into_iter().map(|worker| worker.join().unwrap()).sum()
+        });
+        assert_eq!(passed, 1000);
+    }
 
     #[test]
     fn a_burst_of_a_second_passes_and_then_the_rate() {

@@ -1,24 +1,54 @@
 //! What deciding on a frame does besides: to a live frame everything, to a traced one nothing but tell.
 
-use weft_vlan::{Tags, VlanId};
+use weft_vlan::{MacAddr, Tags, VlanId};
 
 use super::Egress;
-use crate::{DropReason, PortId};
+use crate::{
+    DropReason, Fdb, PortId, Timestamp,
+    fdb::{Learning, Limits},
+    guard::FloodLimiter,
+};
 
 /// The side of a decision that is not its outcome.
 pub(super) trait Effects {
-    /// Whether addresses are learned and allowances used up.
-    const LIVE: bool;
+    /// Hears that a source is on a port.
+    fn learn(&mut self, heard: &Heard<'_>, vlan: VlanId, mac: MacAddr, port: PortId);
+
+    /// Asks where a destination is.
+    fn look_up(&self, heard: &Heard<'_>, vlan: VlanId, mac: MacAddr) -> Option<PortId>;
+
+    /// Takes a token for a frame that is to be flooded; `false` when there is none.
+    fn take(&self, limiter: &FloodLimiter, now: Timestamp) -> bool;
 
     /// Hears of a step, in words that are only made when somebody listens.
     fn step(&mut self, stage: &'static str, text: impl FnOnce() -> String);
+}
+
+/// The forwarding database, and the moment and the rules by which it is asked.
+pub(super) struct Heard<'a> {
+    pub(super) fdb: &'a Fdb,
+    pub(super) now: Timestamp,
+    pub(super) limits: &'a Limits,
 }
 
 /// A frame that travels.
 pub(super) struct Live;
 
 impl Effects for Live {
-    const LIVE: bool = true;
+    #[inline(always)]
+    fn learn(&mut self, heard: &Heard<'_>, vlan: VlanId, mac: MacAddr, port: PortId) {
+        heard.fdb.learn(heard.now, heard.limits, vlan, mac, port);
+    }
+
+    #[inline(always)]
+    fn look_up(&self, heard: &Heard<'_>, vlan: VlanId, mac: MacAddr) -> Option<PortId> {
+        heard.fdb.lookup(heard.now, heard.limits, vlan, mac)
+    }
+
+    #[inline(always)]
+    fn take(&self, limiter: &FloodLimiter, now: Timestamp) -> bool {
+        limiter.take(now)
+    }
 
     #[inline(always)]
     fn step(&mut self, _: &'static str, _: impl FnOnce() -> String) {}
@@ -26,13 +56,52 @@ impl Effects for Live {
 
 /// A frame that is only asked about.
 #[derive(Default)]
-pub(super) struct Told(Vec<Step>);
+pub(super) struct Told {
+    steps: Vec<Step>,
+    /// What the forwarding database would have forgotten by now.
+    forgotten: Vec<(VlanId, MacAddr)>,
+    /// What it would have learned.
+    learned: Option<((VlanId, MacAddr), PortId)>,
+}
 
 impl Effects for Told {
-    const LIVE: bool = false;
+    fn learn(&mut self, heard: &Heard<'_>, vlan: VlanId, mac: MacAddr, port: PortId) {
+        let learning = heard.fdb.would_learn(heard.now, heard.limits, vlan, mac, port);
+        self.step("learn", || match &learning {
+            Learning::Known => format!("{mac} is known here in VLAN {vlan}"),
+            Learning::Moves => format!("{mac} moves here in VLAN {vlan} from another port"),
+            Learning::New(forgotten) if forgotten.is_empty() => {
+                format!("{mac} is new in VLAN {vlan} and is learned here")
+            }
+            Learning::New(forgotten) => format!(
+                "{mac} is new in VLAN {vlan} and is learned here; the table or this port is at its limit, so \
+                 that {} is forgotten",
+                forgotten.iter().map(|(_, mac)| mac.to_string()).collect::<Vec<_>>().join(" and ")
+            ),
+            Learning::Refused => {
+                format!("{mac} is not learned in VLAN {vlan}: there is no room for it")
+            }
+        });
+        self.learned = (learning != Learning::Refused).then_some(((vlan, mac), port));
+        if let Learning::New(forgotten) = learning {
+            self.forgotten = forgotten;
+        }
+    }
+
+    fn look_up(&self, heard: &Heard<'_>, vlan: VlanId, mac: MacAddr) -> Option<PortId> {
+        match self.learned {
+            Some((learned, port)) if learned == (vlan, mac) => Some(port),
+            _ if self.forgotten.contains(&(vlan, mac)) => None,
+            _ => Live.look_up(heard, vlan, mac),
+        }
+    }
+
+    fn take(&self, limiter: &FloodLimiter, now: Timestamp) -> bool {
+        limiter.would_allow(now)
+    }
 
     fn step(&mut self, stage: &'static str, text: impl FnOnce() -> String) {
-        self.0.push(Step { stage, text: text() });
+        self.steps.push(Step { stage, text: text() });
     }
 }
 
@@ -68,7 +137,7 @@ impl Told {
                 is_flood: egress.is_flood(),
                 vlan: Some(egress.vlan()),
                 egress: egress.copies().collect(),
-                steps: self.0,
+                steps: self.steps,
             },
             Err(reason) => {
                 self.step("verdict", || format!("dropped: {reason}"));
@@ -77,7 +146,7 @@ impl Told {
                     is_flood: false,
                     vlan: None,
                     egress: Vec::new(),
-                    steps: self.0,
+                    steps: self.steps,
                 }
             }
         }

@@ -1,8 +1,8 @@
 //! Where a frame leaves, and with which tags. IEEE 802.1Q-2022 clause 8.6.2 and 6.9.2.
 
 use weft_vlan::{
-    ETHERNET_HEADER, Head, Native, PortVlan, Priority, TAG_LEN, Tags, Tci, Tpid, VlanId, VlanSet,
-    WireTag,
+    ETHERNET_HEADER, Head, Native, Offload, PortVlan, Priority, TAG_LEN, Tags, Tci, Tpid, VlanId,
+    VlanSet, WireTag,
 };
 
 use super::{
@@ -108,7 +108,7 @@ impl<'a> Egress<'a> {
             }
         };
         let tags = Tags { vlan, payload };
-        if tagless_len(self.head, tags.wire_len() / TAG_LEN) > port.mtu as usize + ETHERNET_HEADER {
+        if excessive_len(self.head, tags.wire_len() / TAG_LEN, port.mtu).is_some() {
             return Err(DropReason::Oversize);
         }
         Ok(tags)
@@ -122,15 +122,28 @@ pub(super) fn is_customer(customer: &VlanSet, own: Option<WireTag>) -> bool {
         .is_some_and(|vlan| customer.contains(vlan))
 }
 
-/// Returns the bytes of a frame that the MTU judges: without its tags, of which two at most are forgiven; of a
-/// super-frame, those of its largest segment. `beside` tags are not in the head's length.
-pub(super) fn tagless_len(head: &Head, beside: usize) -> usize {
+/// Tags of a frame that its MTU does not count.
+const FREE_TAGS: usize = 2;
+
+/// Returns the bytes behind which a frame is too long for this MTU: its own without tags, of which two are free
+/// at most; of a super-frame, those of its largest segment. `beside` tags are not in the head's length.
+pub(super) fn excessive_len(head: &Head, beside: usize, mtu: u32) -> Option<usize> {
+    let max = mtu as usize + ETHERNET_HEADER;
     let len = match head.offload() {
-        Ok(weft_vlan::Offload { gso: Some(gso), .. }) => {
+        Ok(Offload { gso: Some(gso), .. }) => {
             head.untagged_len().min(usize::from(gso.header_len) + usize::from(gso.size))
         }
         _ => head.untagged_len(),
     };
-    let forgiven = if beside < 2 && head.second_tag().is_some() { TAG_LEN } else { 0 };
-    len - forgiven.min(len)
+    if len <= max {
+        return None;
+    }
+    let behind_addresses = head.bytes().get(ETHERNET_HEADER - 2..).unwrap_or_default();
+    let free = behind_addresses
+        .chunks(TAG_LEN)
+        .take(FREE_TAGS - beside)
+        .take_while(|bytes| WireTag::read(bytes).is_some())
+        .count();
+    let len = len - free * TAG_LEN;
+    (len > max).then_some(len)
 }

@@ -4,7 +4,7 @@ use weft_vlan::{ETHERNET_HEADER, Head, PortVlan, Priority, VlanId, WireTag};
 
 use super::{
     effects::Effects,
-    egress::{is_customer, tagless_len},
+    egress::{excessive_len, is_customer},
     table::PortTable,
 };
 use crate::{DropReason, Timestamp};
@@ -146,14 +146,10 @@ pub(super) fn check_size<E: Effects>(
         effects.step("size", || "its virtio-net metadata does not fit it".to_owned());
         return Err(DropReason::BadOffload);
     }
-    let len = tagless_len(head, usize::from(head.tag().is_some()));
-    if len > port.mtu as usize + ETHERNET_HEADER {
+    if let Some(len) = excessive_len(head, usize::from(head.tag().is_some()), port.mtu) {
         effects.step("size", || {
-            format!(
-                "{len} bytes without tags, but the MTU of {} allows {}",
-                port.mtu,
-                port.mtu as usize + ETHERNET_HEADER
-            )
+            let max = port.mtu as usize + ETHERNET_HEADER;
+            format!("{len} bytes without tags, but the MTU of {} allows {max}", port.mtu)
         });
         return Err(DropReason::Oversize);
     }

@@ -6,24 +6,23 @@ mod egress;
 mod ingress;
 mod table;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use weft_vlan::{Head, MacAddr, VlanId};
 
 use self::{
-    effects::{Effects, Live, Told},
+    effects::{Effects, Heard, Live, Told},
     table::{Members, PortTable, Tables},
 };
 pub use self::{
     effects::{Step, Trace},
     egress::Egress,
 };
-use crate::{DropReason, Fdb, Isolation, PortId, SwitchSpec, Timestamp, fdb::Limits};
+use crate::{DropReason, Fdb, Isolation, PortId, SwitchSpec, Timestamp};
 
 /// A set of ports with one forwarding database.
 pub struct Switch {
     tables: Tables,
-    ageing: Duration,
     fdb: Arc<Fdb>,
 }
 
@@ -36,7 +35,7 @@ enum Found {
 impl Switch {
     /// Compiles a specification. The forwarding database outlives it.
     pub fn new(spec: &SwitchSpec, fdb: Arc<Fdb>) -> Self {
-        Self { tables: Tables::new(spec), ageing: spec.ageing, fdb }
+        Self { tables: Tables::new(spec), fdb }
     }
 
     /// Decides where a frame goes, and learns its source.
@@ -69,8 +68,9 @@ impl Switch {
         let port = self.tables.port(ingress).ok_or(DropReason::PortDown)?;
         let frame = ingress::admit(now, port, head, effects)?;
         ingress::check_size(port, head, effects)?;
-        self.learn(now, ingress, port, head.source(), frame.vlan, effects)?;
-        let to = self.find(now, ingress, port, head.destination(), frame.vlan, effects)?;
+        let heard = Heard { fdb: &self.fdb, now, limits: &port.limits };
+        self.learn(&heard, ingress, head.source(), frame.vlan, effects)?;
+        let to = self.find(&heard, ingress, port, head.destination(), frame.vlan, effects)?;
         let members = match to {
             Found::At(to) => return Ok(Egress::to_port(&self.tables, head, frame, to)),
             Found::Unknown => self.tables.members(frame.vlan),
@@ -84,36 +84,29 @@ impl Switch {
 
     fn learn<E: Effects>(
         &self,
-        now: Timestamp,
+        heard: &Heard<'_>,
         ingress: PortId,
-        port: &PortTable,
         source: MacAddr,
         vlan: VlanId,
         effects: &mut E,
     ) -> Result<(), DropReason> {
         match self.tables.static_port(vlan, source) {
             Some(at) if at == ingress => {
-                effects.step("learn", || format!("{source} is static on this port"))
+                effects.step("learn", || format!("{source} is static on this port"));
             }
             Some(_) => {
                 effects
                     .step("learn", || format!("{source} is static on another port of VLAN {vlan}"));
                 return Err(DropReason::StaticElsewhere);
             }
-            None => {
-                effects.step("learn", || format!("{source} in VLAN {vlan} is here"));
-                if E::LIVE {
-                    let limits = Limits { ageing: self.ageing, of_port: port.mac_limit };
-                    self.fdb.learn(now, limits, vlan, source, ingress);
-                }
-            }
+            None => effects.learn(heard, vlan, source, ingress),
         }
         Ok(())
     }
 
     fn find<E: Effects>(
         &self,
-        now: Timestamp,
+        heard: &Heard<'_>,
         ingress: PortId,
         port: &PortTable,
         destination: MacAddr,
@@ -129,7 +122,7 @@ impl Switch {
         let known = self
             .tables
             .static_port(vlan, destination)
-            .or_else(|| self.fdb.lookup(now, self.ageing, vlan, destination))
+            .or_else(|| effects.look_up(heard, vlan, destination))
             // What was learned before the port left the VLAN counts for nothing.
             .and_then(|at| {
                 Some((at, self.tables.port(at).filter(|table| table.vlan.is_member(vlan))?))
@@ -178,9 +171,6 @@ impl Switch {
 
 impl std::fmt::Debug for Switch {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Switch")
-            .field("ageing", &self.ageing)
-            .field("fdb", &self.fdb)
-            .finish_non_exhaustive()
+        out.debug_struct("Switch").field("fdb", &self.fdb).finish_non_exhaustive()
     }
 }

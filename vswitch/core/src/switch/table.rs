@@ -7,6 +7,7 @@ use weft_vlan::{MacAddr, PortVlan, VlanId};
 use super::effects::Effects;
 use crate::{
     DropReason, Isolation, PortId, SwitchSpec, Timestamp,
+    fdb::Limits,
     guard::{FloodLimiter, Guard},
 };
 
@@ -23,7 +24,7 @@ pub(super) struct Tables {
 pub(super) struct PortTable {
     pub(super) vlan: PortVlan,
     pub(super) mtu: u32,
-    pub(super) mac_limit: Option<usize>,
+    pub(super) limits: Limits,
     pub(super) isolation: Isolation,
     pub(super) guard: Option<Guard>,
     flood: Option<FloodLimiter>,
@@ -45,7 +46,7 @@ impl Tables {
             ports[port.id.index()] = Some(Box::new(PortTable {
                 vlan: port.vlan.clone(),
                 mtu: port.mtu,
-                mac_limit: port.mac_limit,
+                limits: Limits::new(spec.ageing, port.mac_limit),
                 isolation: port.isolation,
                 guard: Guard::new(&port.guards),
                 flood: port.flood_limit.map(FloodLimiter::new),
@@ -111,8 +112,7 @@ impl PortTable {
         effects: &mut E,
     ) -> Result<(), DropReason> {
         let Some(limiter) = &self.flood else { return Ok(()) };
-        let allowed = if E::LIVE { limiter.take(now) } else { limiter.would_allow(now) };
-        if allowed {
+        if effects.take(limiter, now) {
             return Ok(());
         }
         effects.step("guard", || "beyond the flood limit of this port".to_owned());

@@ -1,0 +1,121 @@
+//! Every interleaving of readers and writers that loom can find, on tables as small as they get.
+
+use std::time::Duration;
+
+use loom::{model::Builder, sync::Arc, thread};
+use weft_vlan::{MacAddr, VlanId};
+
+use super::{Fdb, Limits, Scope};
+use crate::{PortId, Timestamp};
+
+const AGEING: Duration = Duration::from_secs(300);
+const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
+
+fn explore(test: impl Fn() + Send + Sync + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(test);
+}
+
+fn port(index: u16) -> PortId {
+    PortId::new(index).unwrap()
+}
+
+fn mac(host: u64) -> MacAddr {
+    MacAddr::from_u64(0x0200_0000_0000 | host)
+}
+
+fn vlan() -> VlanId {
+    VlanId::new(1).unwrap()
+}
+
+fn table(mac_limit: usize) -> Arc<Fdb> {
+    Arc::new(Fdb::new(mac_limit, [1, 2]))
+}
+
+fn learn(fdb: &Fdb, host: u64, index: u16) {
+    fdb.learn(NOW, &Limits::new(AGEING, None), vlan(), mac(host), port(index));
+}
+
+fn lookup(fdb: &Fdb, host: u64) -> Option<PortId> {
+    fdb.lookup(NOW, &Limits::new(AGEING, None), vlan(), mac(host))
+}
+
+#[test]
+fn loom_a_reader_of_a_replaced_slot_never_sees_one_address_with_the_port_of_another() {
+    explore(|| {
+        let fdb = table(1);
+        learn(&fdb, 0xa, 1);
+        let writer = {
+            let fdb = fdb.clone();
+            thread::spawn(move || {
+                // One slot changes hands and back, the case that a key read twice alone would miss.
+                learn(&fdb, 0xb, 2);
+                learn(&fdb, 0xa, 1);
+            })
+        };
+        let (a, b) = (lookup(&fdb, 0xa), lookup(&fdb, 0xb));
+        assert!(a.is_none_or(|at| at == port(1)), "{a:?}");
+        assert!(b.is_none_or(|at| at == port(2)), "{b:?}");
+        writer.join().unwrap();
+        assert_eq!((lookup(&fdb, 0xa), lookup(&fdb, 0xb)), (Some(port(1)), None));
+    });
+}
+
+#[test]
+fn loom_a_reader_of_a_moving_address_always_finds_it() {
+    explore(|| {
+        let fdb = table(4);
+        learn(&fdb, 0xa, 1);
+        let writer = {
+            let fdb = fdb.clone();
+            thread::spawn(move || learn(&fdb, 0xa, 2))
+        };
+        let seen = lookup(&fdb, 0xa);
+        assert!(seen == Some(port(1)) || seen == Some(port(2)), "{seen:?}");
+        writer.join().unwrap();
+        assert_eq!(lookup(&fdb, 0xa), Some(port(2)));
+    });
+}
+
+#[test]
+fn loom_addresses_that_several_writers_learn_at_once_are_all_known_and_counted_once() {
+    explore(|| {
+        let fdb = table(4);
+        let writer = |own: u64| {
+            let fdb = fdb.clone();
+            thread::spawn(move || {
+                learn(&fdb, 0xc, 3);
+                learn(&fdb, own, 1);
+            })
+        };
+        let writers = [writer(0xa), writer(0xb)];
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        for (host, at) in [(0xa, 1), (0xb, 1), (0xc, 3)] {
+            assert_eq!(lookup(&fdb, host), Some(port(at)));
+        }
+        assert_eq!((fdb.len(), fdb.entries(NOW, AGEING).len()), (3, 3));
+    });
+}
+
+#[test]
+fn loom_a_flush_forgets_what_was_learned_before_and_nothing_that_is_learned_after() {
+    explore(|| {
+        let fdb = table(2);
+        learn(&fdb, 0xa, 1);
+        let writer = {
+            let fdb = fdb.clone();
+            thread::spawn(move || learn(&fdb, 0xb, 2))
+        };
+        fdb.flush(NOW, AGEING, Scope::default());
+        assert_eq!(lookup(&fdb, 0xa), None);
+        learn(&fdb, 0xa, 2);
+        assert_eq!(lookup(&fdb, 0xa), Some(port(2)));
+        writer.join().unwrap();
+        let b = lookup(&fdb, 0xb);
+        assert!(b.is_none_or(|at| at == port(2)), "{b:?}");
+        assert_eq!(fdb.len(), 1 + usize::from(b.is_some()));
+    });
+}

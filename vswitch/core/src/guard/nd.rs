@@ -1,0 +1,116 @@
+//! The source guard's view of IPv6: the source address, and neighbour discovery, RFC 4861, behind extension
+//! headers, RFC 8200 §4. Judges what a receiver would believe; validates nothing else.
+
+use etherparse::{IpNumber, Ipv6ExtensionSlice, LaxIpv6Slice, ip_number};
+use weft_vlan::MacAddr;
+
+use super::source::{Guard, Lie, ipv6_at};
+
+/// Message types of ICMPv6.
+const MLD_REPORT: u8 = 131;
+const MLD_DONE: u8 = 132;
+const ROUTER_SOLICITATION: u8 = 133;
+const ROUTER_ADVERTISEMENT: u8 = 134;
+const SOLICITATION: u8 = 135;
+const ADVERTISEMENT: u8 = 136;
+const REDIRECT: u8 = 137;
+const MLD2_REPORT: u8 = 143;
+
+/// Options that give a link-layer address, of the source and of the target.
+const LINK_LAYER_OPTIONS: [u8; 2] = [1, 2];
+const OPTION_UNIT: usize = 8;
+
+const HIDDEN_CHAIN: Lie = Lie::Hidden("what stands behind the IPv6 extension headers");
+const HIDDEN_OPTION: Lie = Lie::Hidden("an option of neighbour discovery");
+
+/// Passes an IPv6 packet whose sources are all allowed. `is_cut` tells that the frame goes on behind the bytes
+/// that were copied.
+pub(super) fn check_ipv6(guard: &Guard, packet: &[u8], is_cut: bool) -> Result<(), Lie> {
+    let Ok((ip, _)) = LaxIpv6Slice::from_slice(packet) else {
+        return Err(Lie::Hidden("an IPv6 header"));
+    };
+    let source = ip.header().source_addr();
+    let check_source = || guard.check_ip(source.into());
+    // What follows the header of a later fragment is data; the first one is judged.
+    if is_later_fragment(&ip) {
+        return check_source();
+    }
+    let payload = ip.payload();
+    if is_extension(payload.ip_number) {
+        return Err(HIDDEN_CHAIN);
+    }
+    if payload.ip_number != ip_number::IPV6_ICMP {
+        return check_source();
+    }
+    let Some(&kind) = payload.payload.first() else { return Err(HIDDEN_CHAIN) };
+    // Duplicate address detection and reports of it come before there is an address: RFC 4862 §5.4, RFC 3590.
+    let may_be_unspecified =
+        [SOLICITATION, ROUTER_SOLICITATION, MLD_REPORT, MLD_DONE, MLD2_REPORT].contains(&kind);
+    if !(source.is_unspecified() && may_be_unspecified) {
+        check_source()?;
+    }
+    let Some(options) = options_of(kind) else { return Ok(()) };
+    // Neighbour discovery in fragments could hide from us; receivers should not believe it: RFC 6980.
+    if payload.fragmented {
+        return Err(Lie::Hidden("neighbour discovery in fragments"));
+    }
+    if kind == ADVERTISEMENT {
+        let target =
+            ipv6_at(payload.payload, 8).ok_or(Lie::Hidden("the target of an advertisement"))?;
+        guard.check_ip(target.into())?;
+    }
+    if !guard.guards_macs() {
+        return Ok(());
+    }
+    let is_whole = !(payload.incomplete || is_cut && ip.header().payload_length() == 0);
+    let Some(options) = payload.payload.get(options..).filter(|_| is_whole) else {
+        return Err(HIDDEN_OPTION);
+    };
+    check_options(guard, options)
+}
+
+/// Returns where the options of a neighbour discovery message begin.
+fn options_of(kind: u8) -> Option<usize> {
+    match kind {
+        ROUTER_SOLICITATION => Some(8),
+        ROUTER_ADVERTISEMENT => Some(16),
+        SOLICITATION | ADVERTISEMENT => Some(24),
+        REDIRECT => Some(40),
+        _ => None,
+    }
+}
+
+fn check_options(guard: &Guard, mut options: &[u8]) -> Result<(), Lie> {
+    while let [kind, units, ..] = *options {
+        let len = usize::from(units) * OPTION_UNIT;
+        let Some((option, rest)) = options.split_at_checked(len).filter(|_| len > 0) else {
+            return Err(HIDDEN_OPTION);
+        };
+        if LINK_LAYER_OPTIONS.contains(&kind) {
+            let mac =
+                option[2..].first_chunk().filter(|_| len == OPTION_UNIT).ok_or(HIDDEN_OPTION)?;
+            guard.check_mac(MacAddr::new(*mac))?;
+        }
+        options = rest;
+    }
+    Ok(())
+}
+
+fn is_later_fragment(ip: &LaxIpv6Slice<'_>) -> bool {
+    ip.extensions().clone().into_iter().any(|header| match header {
+        Ipv6ExtensionSlice::Fragment(fragment) => fragment.fragment_offset().value() > 0,
+        _ => false,
+    })
+}
+
+/// Tells whether another header follows, which could not be read, or whose kind must not stand there.
+fn is_extension(number: IpNumber) -> bool {
+    [
+        ip_number::IPV6_HOP_BY_HOP,
+        ip_number::IPV6_ROUTE,
+        ip_number::IPV6_FRAG,
+        ip_number::IPV6_DEST_OPTIONS,
+        ip_number::AUTH,
+    ]
+    .contains(&number)
+}
