@@ -1,14 +1,15 @@
 //! `weftctl check`: a configuration file's mistakes with its lines; and how such files are read.
 
 use std::{
+    fmt::{self, Write as _},
     fs::File,
     io::{self, IsTerminal as _, Read},
 };
 
 use clap::Args;
-use miette::{GraphicalReportHandler, GraphicalTheme};
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, SourceCode};
 use serde::Serialize;
-use weft_config::{Config, ConfigErrors};
+use weft_config::{Config, ConfigErrors, Mistake};
 
 use crate::{
     failure::Failure,
@@ -43,7 +44,7 @@ impl Check {
     pub(crate) fn run(self, output: Output) -> Result<(), Failure> {
         let source = Source::read(&self.file)?;
         match source.mistakes() {
-            Some(mistakes) => Err(source.refusal(mistakes, output)),
+            Some(mistakes) => Err(source.refusal(&mistakes, output)),
             None => output.value(&Checked { file: &self.file, valid: true }, |_| {
                 format!("{} is a valid configuration\n", clean(&source.name))
             }),
@@ -104,27 +105,75 @@ impl Source {
     }
 
     /// Returns the refusal of its mistakes, with its lines for people.
-    pub(crate) fn refusal(&self, mistakes: ConfigErrors, output: Output) -> Failure {
-        let theme = match output.stderr_paint() {
-            Paint::Color => GraphicalTheme::unicode(),
-            Paint::Plain => GraphicalTheme::unicode_nocolor(),
-        };
-        let mut picture = String::new();
-        let drawn = GraphicalReportHandler::new_themed(theme)
-            .with_links(false)
-            .with_width(100)
-            .render_report(&mut picture, &mistakes);
+    pub(crate) fn refusal(&self, mistakes: &ConfigErrors, output: Output) -> Failure {
         let mut failure = Failure::failed("invalid-config", mistakes.plain());
-        failure.picture = drawn.ok().map(|()| clean_picture(&picture));
+        failure.picture = picture(mistakes, &self.name, output.stderr_paint()).ok();
         failure
     }
 
     /// Returns the daemon's refusal; of mistakes that are known here too, with the text's lines.
     pub(crate) fn explain(&self, refusal: Failure, output: Output) -> Failure {
         match self.mistakes() {
-            Some(mistakes) if refusal.is("invalid-config") => self.refusal(mistakes, output),
+            Some(mistakes) if refusal.is("invalid-config") => self.refusal(&mistakes, output),
             _ => refusal,
         }
+    }
+}
+
+/// Draws every mistake with its lines, and says at the end how many there are.
+fn picture(mistakes: &ConfigErrors, name: &str, paint: Paint) -> Result<String, fmt::Error> {
+    let theme = match paint {
+        Paint::Color => GraphicalTheme::unicode(),
+        Paint::Plain => GraphicalTheme::unicode_nocolor(),
+    };
+    let handler = GraphicalReportHandler::new_themed(theme).with_links(false).with_width(100);
+    let mut drawn = String::new();
+    for mistake in mistakes.mistakes() {
+        handler.render_report(&mut drawn, &InText { mistake, text: mistakes.source_code() })?;
+        drawn.push('\n');
+    }
+    if let Some(unlisted) = mistakes.help() {
+        writeln!(drawn, "{unlisted}")?;
+    }
+    let count = match mistakes.mistakes().len() {
+        1 => "a mistake".to_owned(),
+        count => format!("{count} mistakes"),
+    };
+    writeln!(drawn, "{} {name} has {count}", paint.error("error:"))?;
+    Ok(clean_picture(&drawn))
+}
+
+/// A mistake together with the text that it is in.
+struct InText<'a> {
+    mistake: &'a Mistake,
+    text: Option<&'a dyn SourceCode>,
+}
+
+impl fmt::Debug for InText<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.mistake, out)
+    }
+}
+
+impl fmt::Display for InText<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self.mistake, out)
+    }
+}
+
+impl std::error::Error for InText<'_> {}
+
+impl Diagnostic for InText<'_> {
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.text
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        self.mistake.labels()
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        Diagnostic::help(self.mistake)
     }
 }
 

@@ -325,3 +325,6 @@ impl Transient {
         if self.transient { Persistence::Transient } else { Persistence::Written }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, time};
-use weft_config::api::{self, Changed, ConfigDocument};
+use weft_config::api::{self, Changed, ConfigDocument, ErrorBody};
 
 use crate::{
     failure::{Exit, Failure},
@@ -194,7 +194,7 @@ impl Client {
             return Ok(Answer { body, kind: PhantomData });
         }
         match serde_json::from_slice::<api::Error>(&body) {
-            Ok(refusal) => Err(Failure::refused(refusal.error)),
+            Ok(refusal) => Err(Failure::refused(with_advice(refusal.error))),
             Err(_) => {
                 let start: String = String::from_utf8_lossy(&body).chars().take(200).collect();
                 Err(garbled(&format!("status {status}, \"{}\"", render::clean(&start))))
@@ -274,7 +274,7 @@ async fn patiently<F: Future<Output = io::Result<UnixStream>>>(
     loop {
         match connect().await {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                time::sleep(Duration::from_millis(20)).await
+                time::sleep(Duration::from_millis(20)).await;
             }
             outcome => return outcome,
         }
@@ -370,6 +370,19 @@ fn broken(error: &hyper::Error) -> Failure {
     .help("it may have just ended or been restarted: `systemctl status weftd` and its log tell")
 }
 
+/// Says what to do next where the daemon did not.
+fn with_advice(mut refusal: ErrorBody) -> ErrorBody {
+    let advice = match refusal.code.as_str() {
+        "not-found" => Some("`weftctl status` shows what there is"),
+        "internal" => Some("this is a mistake in weftd: its log says more"),
+        _ => None,
+    };
+    if refusal.help.is_none() {
+        refusal.help = advice.map(str::to_owned);
+    }
+    refusal
+}
+
 fn garbled(what: &str) -> Failure {
     Failure::failed("bad-answer", format!("the answer is not one of weftd's: {what}"))
         .help("is this weftd's socket, and are weftctl and weftd of one version? `weftctl --version`, `weftd --version`")
@@ -391,3 +404,6 @@ fn doubtful(mut failure: Failure, effect: Effect) -> Failure {
 fn seconds(duration: Duration) -> String {
     format!("{} s", duration.as_secs_f32())
 }
+
+#[cfg(test)]
+mod tests;

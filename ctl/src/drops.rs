@@ -100,7 +100,7 @@ fn table(drops: &Vec<Drop>, paint: Paint) -> String {
     if drops.is_empty() {
         return "no drops\n".to_owned();
     }
-    let mut grid = Grid::new(["PORT", "DIR", "REASON", "FRAMES"]);
+    let mut grid = Grid::new(["PORT", "DIR", "REASON", "#FRAMES"]);
     for drop in drops {
         grid.row(vec![
             word(&drop.port),

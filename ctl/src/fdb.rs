@@ -45,7 +45,8 @@ Examples:
   weftctl fdb flush
   weftctl fdb flush --port web1 --vlan 10
 
-The addresses are learned again from the next frames; until then frames to them are flooded.")]
+The addresses are learned again from the next frames; until then frames to them
+are flooded.")]
     Flush(FdbFilter),
 }
 
@@ -159,7 +160,7 @@ fn list(entries: &Vec<FdbEntry>, paint: Paint) -> String {
     if entries.is_empty() {
         return "no addresses\n".to_owned();
     }
-    let mut grid = Grid::new(["SWITCH", "VLAN", "MAC", "PORT", "KIND", "AGE"]);
+    let mut grid = Grid::new(["SWITCH", "#VLAN", "MAC", "PORT", "KIND", "AGE"]);
     for entry in entries {
         grid.row(vec![
             word(&entry.switch),

@@ -225,7 +225,8 @@ fn list(ports: &Vec<Port>, paint: Paint) -> String {
         return "no ports; `weftctl port add --help` shows how to attach one\n".to_owned();
     }
     let shows_switch = ports.iter().any(|port| port.switch != "main");
-    let mut heads = vec!["NAME", "SWITCH", "TYPE", "DEVICE", "VLAN", "STATE", "RX", "TX", "DROPS"];
+    let mut heads =
+        vec!["NAME", "SWITCH", "TYPE", "DEVICE", "VLAN", "STATE", "#RX", "#TX", "#DROPS"];
     heads.retain(|head| shows_switch || *head != "SWITCH");
     let mut grid = Grid::new(heads);
     for port in ports {

@@ -9,17 +9,28 @@ use weft_config::api::PortState;
 
 use crate::output::Paint;
 
-/// A table without borders whose columns line up.
+/// A table without borders whose columns line up, numbers to the right.
 pub(crate) struct Grid {
     table: Table,
 }
 
 impl Grid {
-    /// Starts a table with these column heads.
+    /// Starts a table with these column heads; one that begins with `#` is above numbers.
     pub(crate) fn new<'a>(heads: impl IntoIterator<Item = &'a str>) -> Self {
+        let heads: Vec<&str> = heads.into_iter().collect();
         let mut table = Table::new();
         table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_header(heads.into_iter().map(Cell::new).collect::<Vec<_>>());
+        table.set_header(
+            heads.iter().map(|head| Cell::new(head.trim_start_matches('#'))).collect::<Vec<_>>(),
+        );
+        for (column, head) in table.column_iter_mut().zip(&heads) {
+            column.set_padding((0, 2));
+            column.set_cell_alignment(if head.starts_with('#') {
+                CellAlignment::Right
+            } else {
+                CellAlignment::Left
+            });
+        }
         Self { table }
     }
 
@@ -35,12 +46,12 @@ impl Grid {
             self.table.set_width(width);
         }
         match paint {
-            Paint::Color => self.table.enforce_styling(),
+            Paint::Color => {
+                self.table.style_text_only();
+                self.table.enforce_styling()
+            }
             Paint::Plain => self.table.force_no_tty(),
         };
-        for column in self.table.column_iter_mut() {
-            column.set_padding((0, 2));
-        }
         self.table.lines().fold(String::new(), |text, line| text + line.trim_end() + "\n")
     }
 }
@@ -60,9 +71,9 @@ pub(crate) fn words(texts: &[String]) -> Cell {
     word_or_dash((!texts.is_empty()).then(|| texts.join(" ")).as_deref())
 }
 
-/// Returns a right-aligned cell with a number of things.
+/// Returns a cell with a number of things.
 pub(crate) fn number(number: u64) -> Cell {
-    Cell::new(count(number)).set_alignment(CellAlignment::Right)
+    Cell::new(count(number))
 }
 
 /// Returns a cell with a state in its colour.
@@ -248,3 +259,6 @@ fn harmless(document: &str) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,7 +65,7 @@ fn heading(report: &Report, paint: Paint) -> String {
 }
 
 fn switches(switches: &[Switch], paint: Paint) -> String {
-    let mut grid = Grid::new(["SWITCH", "PORTS", "MACS", "LIMIT", "AGEING"]);
+    let mut grid = Grid::new(["SWITCH", "#PORTS", "#MACS", "#LIMIT", "AGEING"]);
     for switch in switches {
         grid.row(vec![
             word(&switch.name),
@@ -81,7 +81,7 @@ fn switches(switches: &[Switch], paint: Paint) -> String {
 fn ports(report: &Report, paint: Paint) -> String {
     let shows_switch = report.switches.len() > 1;
     let mut heads =
-        vec!["PORT", "SWITCH", "TYPE", "DEVICE", "VLAN", "STATE", "RX", "DROP", "TX", "DROP"];
+        vec!["PORT", "SWITCH", "TYPE", "DEVICE", "VLAN", "STATE", "#RX", "#DROP", "#TX", "#DROP"];
     heads.retain(|head| shows_switch || *head != "SWITCH");
     let mut grid = Grid::new(heads);
     for port in &report.ports {
@@ -118,7 +118,7 @@ fn addresses(macs: &[FdbEntry], paint: Paint) -> String {
     if by_port.is_empty() {
         return String::new();
     }
-    let mut grid = Grid::new(["PORT", "VLAN", "ADDRESSES"]);
+    let mut grid = Grid::new(["PORT", "#VLAN", "ADDRESSES"]);
     for ((_, port, vlan), entries) in by_port {
         let mut shown: Vec<String> =
             entries.iter().take(MACS_PER_PORT).map(|entry| entry.mac.clone()).collect();
@@ -130,20 +130,24 @@ fn addresses(macs: &[FdbEntry], paint: Paint) -> String {
     grid.finish(paint)
 }
 
-/// Says what is wrong; a port's reason stands only once, also when the daemon counts it among the problems.
+/// Says what is wrong, then why ports are down that are meant to be; what the daemon told stands only once.
 fn health(report: &Report, paint: Paint) -> String {
-    let mut lines: Vec<String> = report.problems.iter().map(|problem| clean(problem)).collect();
-    for line in reasons(&report.ports).lines() {
-        let told = line
-            .split_once(": ")
-            .is_some_and(|(_, reason)| lines.iter().any(|known| known.contains(reason)));
-        if !told {
-            lines.push(line.to_owned());
-        }
+    let mut text = String::new();
+    if report.problems.is_empty() {
+        let _ = writeln!(text, "{}", paint.good("no problems"));
+    } else {
+        let _ = writeln!(text, "{}", paint.notice("problems"));
     }
-    if lines.is_empty() {
-        return format!("{}\n", paint.good("no problems"));
+    for problem in &report.problems {
+        let _ = writeln!(text, "  {}", clean(problem));
     }
-    let head = paint.notice(if report.problems.is_empty() { "notes" } else { "problems" });
-    lines.iter().fold(format!("{head}\n"), |text, line| text + "  " + line + "\n")
+    let told = |port: &&Port| {
+        let reason = port.reason.as_deref().unwrap_or_default();
+        report
+            .problems
+            .iter()
+            .any(|problem| problem.contains(reason) && problem.contains(&port.name))
+    };
+    let untold: Vec<Port> = report.ports.iter().filter(|port| !told(port)).cloned().collect();
+    text + &reasons(&untold)
 }

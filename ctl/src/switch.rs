@@ -99,7 +99,7 @@ impl SwitchCommand {
 }
 
 fn list(switches: &Vec<Switch>, paint: Paint) -> String {
-    let mut grid = Grid::new(["NAME", "MACS", "LIMIT", "AGEING", "PORTS"]);
+    let mut grid = Grid::new(["NAME", "#MACS", "#LIMIT", "AGEING", "PORTS"]);
     for switch in switches {
         grid.row(vec![
             word(&switch.name),

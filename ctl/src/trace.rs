@@ -93,7 +93,8 @@ fn vid(client: &Client, tag: &str) -> Result<u16, Failure> {
 
 fn tell(traced: &Traced, port: &str, paint: Paint) -> String {
     let mut grid = Grid::new(["STAGE", "WHAT HAPPENS"]);
-    for step in &traced.steps {
+    // The last line says the verdict in full.
+    for step in traced.steps.iter().filter(|step| step.stage != "verdict") {
         grid.row(vec![word(&step.stage), word(&step.text)]);
     }
     format!("{}\n{}\n", grid.finish(paint), verdict(traced, port, paint))

@@ -30,7 +30,7 @@ Examples:
   weftctl vlan add office --id 10
   weftctl vlan add office --id 10 --may-exist
 
-A port then joins it with `weftctl port add web1 --type netdev --device tap0 --access office`.")]
+A port then joins it with `--access office` instead of `--access 10`.")]
     Add(VlanAdd),
     /// Take a VLAN's name away; refused while something uses it
     #[command(
@@ -94,7 +94,7 @@ impl VlanCommand {
 
 /// Returns the VLANs as a table.
 pub(crate) fn list(vlans: &Vec<Vlan>, paint: Paint) -> String {
-    let mut grid = Grid::new(["VLAN", "NAME", "SWITCH", "UNTAGGED", "TAGGED", "MACS"]);
+    let mut grid = Grid::new(["#VLAN", "NAME", "SWITCH", "UNTAGGED", "TAGGED", "#MACS"]);
     for vlan in vlans {
         grid.row(vec![
             number(vlan.vlan.into()),

@@ -428,3 +428,6 @@ fn parse_bits(text: &str) -> Result<String, String> {
         _ => Err("permission bits are octal, as in 0660".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests;

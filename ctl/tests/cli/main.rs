@@ -1,0 +1,6 @@
+//! The binary from outside: against a daemon of the test's own, against what is none, and alone.
+
+mod failures;
+mod fake;
+mod local;
+mod requests;
