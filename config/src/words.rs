@@ -349,9 +349,8 @@ pub(crate) fn table_lines(table: &Map<String, Value>, line_end: &str) -> Result<
         .collect()
 }
 
-/// Writes the configuration as the text of a file: defaults left away, VLANs as numbers.
 impl Config {
-    /// Returns the text of a file that says the same, without comments and without what is default.
+    /// Returns the text of a file that says the same: no comments, defaults left away, VLANs as numbers.
     pub fn to_toml(&self) -> String {
         let mut sections = Vec::new();
         let mut section = |header: String, table: &Map<String, Value>| {

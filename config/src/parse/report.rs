@@ -67,9 +67,9 @@ impl Report {
         self.drafts.is_empty()
     }
 
-    /// Tells whether more would only be counted: no need to think hard about help.
+    /// Tells whether there are so many that it is no use to think hard about help.
     pub(super) fn is_full(&self) -> bool {
-        self.drafts.len() == KEPT_MAX
+        self.drafts.len() >= LISTED_MAX
     }
 
     /// Puts the mistakes in the order of the text.

@@ -55,6 +55,7 @@ pub(super) fn mode(
     table.refuse_unknown(VLAN_MODE_KEYS, report);
     let modes: Vec<Field<'_, '_>> = MODES.iter().filter_map(|mode| table.get(mode)).collect();
     match modes.as_slice() {
+        [] if MODES.iter().any(|mode| table.misspells(mode)) => None,
         [] => {
             let message = format!("{}: one of {} is missing", table.place, listed(MODES));
             report.add(table.span.clone(), message).note("says no mode").help(WAYS);
