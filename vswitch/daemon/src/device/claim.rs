@@ -8,9 +8,10 @@ use super::{
     Devices, Refusal, Trouble, context, ipv6,
     journal::{LinkLocal, MtuChange, Purpose, Record},
     lro,
-    netlink::{Link, NO_ADDRESSES, State},
+    netlink::{NO_ADDRESSES, State},
     silence::{self, Filter},
     state_dir, suitable,
+    told::Link,
 };
 
 /// Whose claim goes on.

@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use weft_vlan::MacAddr;
 
-use super::netlink::Link;
+use super::told::Link;
 
 /// Where a device lives: an index means something only inside one network namespace of one boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

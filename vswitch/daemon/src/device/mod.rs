@@ -13,6 +13,7 @@ mod lro;
 mod netlink;
 mod silence;
 mod suitable;
+mod told;
 mod undo;
 mod watch;
 
@@ -26,7 +27,8 @@ use tokio::sync::{Mutex, mpsc};
 use weft_vlan::MacAddr;
 
 use journal::{Journal, Purpose};
-use netlink::{Failure, Link, Netlink};
+use netlink::{Failure, Netlink};
+use told::Link;
 pub(crate) use watch::{Change, LinkEvent};
 
 /// What a device is to be.

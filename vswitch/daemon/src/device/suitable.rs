@@ -8,7 +8,8 @@ use weft_vlan::MacAddr;
 use super::{
     Refusal, context,
     journal::LinkLocal,
-    netlink::{Address, Link, Netlink, Route},
+    netlink::Netlink,
+    told::{Address, Link, Route},
 };
 
 /// Longest device name, `IFNAMSIZ` without its terminator.

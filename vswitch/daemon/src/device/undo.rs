@@ -7,7 +7,8 @@ use super::{
     Devices, Refusal, Trouble, context, ipv6,
     journal::{Changes, LinkLocal, Record},
     lro,
-    netlink::{Link, NO_ADDRESSES, State},
+    netlink::{NO_ADDRESSES, State},
+    told::Link,
 };
 
 impl Devices {

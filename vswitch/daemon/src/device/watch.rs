@@ -19,7 +19,7 @@ use rtnetlink::{
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
-use super::netlink::{Link, Netlink};
+use super::{netlink::Netlink, told::Link};
 
 /// Events that wait for the receiver; behind these the socket's own buffer fills.
 const QUEUE: usize = 64;
