@@ -32,7 +32,7 @@ pub(crate) struct Drops {
 
 /// A counter.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-struct Drop {
+struct Counter {
     port: String,
     direction: &'static str,
     reason: String,
@@ -89,14 +89,18 @@ fn added(before: &Counters, after: &Counters) -> Counters {
     after.iter().filter_map(increment).collect()
 }
 
-fn listed(counters: &Counters) -> Vec<Drop> {
-    let drop = |((port, direction, reason), &frames): (&(String, &'static str, String), &u64)| {
-        Drop { port: port.clone(), direction, reason: reason.clone(), frames }
-    };
-    counters.iter().map(drop).collect()
+fn listed(counters: &Counters) -> Vec<Counter> {
+    let counter =
+        |((port, direction, reason), &frames): (&(String, &'static str, String), &u64)| Counter {
+            port: port.clone(),
+            direction,
+            reason: reason.clone(),
+            frames,
+        };
+    counters.iter().map(counter).collect()
 }
 
-fn table(drops: &Vec<Drop>, paint: Paint) -> String {
+fn table(drops: &Vec<Counter>, paint: Paint) -> String {
     if drops.is_empty() {
         return "no drops\n".to_owned();
     }
@@ -112,7 +116,7 @@ fn table(drops: &Vec<Drop>, paint: Paint) -> String {
     grid.finish(paint)
 }
 
-fn increments(drops: &[Drop]) -> String {
+fn increments(drops: &[Counter]) -> String {
     use crate::render::clean;
     drops
         .iter()

@@ -16,11 +16,14 @@ use crate::{
     cli::{IfExists, MayExist, Transient},
     client::{Client, Request},
     failure::Failure,
+    fdb::origin,
     output::{Format, Output, Paint},
     render::{Grid, clean, number, state, state_word, vlan_mode, word, word_or_dash},
 };
 
 const PATH: &str = "/v1/ports";
+/// Addresses in the description of a port.
+const ADDRESSES_SHOWN: usize = 16;
 
 /// What to do with ports.
 #[derive(Debug, Subcommand)]
@@ -300,11 +303,12 @@ fn describe(port: &Port, addresses: &[FdbEntry], paint: Paint) -> String {
             line("", &format!("{frames} {reason}"));
         }
     }
-    for entry in addresses {
-        line(
-            "address",
-            &format!("{} in VLAN {}, {}", entry.mac, entry.vlan, crate::fdb::origin(entry)),
-        );
+    for entry in addresses.iter().take(ADDRESSES_SHOWN) {
+        line("address", &format!("{} in VLAN {}, {}", entry.mac, entry.vlan, origin(entry)));
+    }
+    if addresses.len() > ADDRESSES_SHOWN {
+        let rest = addresses.len() - ADDRESSES_SHOWN;
+        line("", &format!("and {rest} more: weftctl fdb list --port {}", port.name));
     }
     text
 }

@@ -10,12 +10,14 @@ use crate::{
     failure::Failure,
     output::{Output, Paint},
     port::{dropped, reasons},
-    render::{Grid, clean, count, duration, number, state, vlan_mode, word, word_or_dash, words},
+    render::{Grid, clean, duration, number, state, vlan_mode, word, word_or_dash, words},
     vlan,
 };
 
-/// Addresses of a port on the screen; `weftctl fdb list` has them all.
-const MACS_PER_PORT: usize = 3;
+/// Addresses of a port and VLAN on the screen; `weftctl fdb list` has them all.
+const MACS_SHOWN: usize = 3;
+/// Addresses of a port that the daemon tells at most: there may be more.
+const MACS_TOLD: usize = 16;
 
 /// There is nothing to choose.
 #[derive(Debug, Args)]
@@ -121,9 +123,12 @@ fn addresses(macs: &[FdbEntry], paint: Paint) -> String {
     let mut grid = Grid::new(["PORT", "#VLAN", "ADDRESSES"]);
     for ((_, port, vlan), entries) in by_port {
         let mut shown: Vec<String> =
-            entries.iter().take(MACS_PER_PORT).map(|entry| entry.mac.clone()).collect();
-        if entries.len() > MACS_PER_PORT {
-            shown.push(format!("+{}", count((entries.len() - MACS_PER_PORT) as u64)));
+            entries.iter().take(MACS_SHOWN).map(|entry| entry.mac.clone()).collect();
+        let told = macs.iter().filter(|entry| entry.port == port).count();
+        if told >= MACS_TOLD {
+            shown.push("and more".to_owned());
+        } else if entries.len() > MACS_SHOWN {
+            shown.push(format!("+{}", entries.len() - MACS_SHOWN));
         }
         grid.row(vec![word(port), number(vlan.into()), words(&shown)]);
     }

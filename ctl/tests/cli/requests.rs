@@ -251,17 +251,25 @@ fn ports_show_their_state_with_its_reason_and_their_drops() {
          web1  rx   tagged-on-access       3\n\
          web1  tx   port-down              1\n",
     );
+}
+
+#[test]
+fn a_port_shows_its_drops_by_reason_and_its_addresses() {
+    let entry = json!({"switch": "main", "vlan": 10, "mac": "52:54:00:12:34:56", "port": "web1", "kind": "dynamic",
+        "age-seconds": 75});
     let fake = Fake::start(vec![
         ("GET /v1/ports/web1", 200, port("web1", "up", None).to_string()),
-        ("GET /v1/fdb?port=web1", 200, "[]".to_owned()),
+        ("GET /v1/fdb?port=web1", 200, Value::from(vec![entry; 20]).to_string()),
     ]);
     let ran = fake.weftctl(&["port", "show", "web1"]);
-    assert!(
-        ran.stdout
-            .contains("rx       120000 frames, 7200000 bytes, 5 dropped\n           2 spoofed\n"),
-        "{}",
-        ran.stdout
-    );
+    for expected in [
+        "port web1\n  switch   main\n  type     netdev\n  device   tap0\n  vlan     access 10\n",
+        "  rx       120000 frames, 7200000 bytes, 5 dropped\n           2 spoofed\n           3 tagged-on-access\n",
+        "  address  52:54:00:12:34:56 in VLAN 10, dynamic, heard 1m 15s ago\n",
+        "           and 4 more: weftctl fdb list --port web1\n",
+    ] {
+        assert!(ran.stdout.contains(expected), "{expected}: {}", ran.stdout);
+    }
 }
 
 #[test]
