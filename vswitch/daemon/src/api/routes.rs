@@ -9,10 +9,11 @@ use axum::{
     http::{HeaderMap, header::IF_MATCH},
 };
 use serde::{Deserialize, de::DeserializeOwned};
+use tokio::sync::Mutex;
 use utoipa::{IntoParams, OpenApi};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use weft_config::{
-    Edit,
+    Config, Edit,
     api::{
         AddFdb, AddPort, AddSwitch, AddVlan, Changed, ConfigDocument, ConfigText, Error, FdbEntry,
         Flushed, Port, SetPort, Status, Switch, Trace, TraceRequest, Vlan,
@@ -21,7 +22,7 @@ use weft_config::{
 use weft_vlan::VlanId;
 
 use super::error::ApiError;
-use crate::control::{FdbFilter, Permanence, Shared};
+use crate::control::{ChangeError, FdbFilter, Permanence, Shared};
 
 /// Text of a request's body at most.
 pub(super) const BODY_LIMIT: usize = 8 * 1024 * 1024;
@@ -309,7 +310,7 @@ async fn apply_config(
     let mut control = control.lock().await;
     control.check_revision(if_match(&headers))?;
     let changed = if config.dry_run {
-        control.compare(&config.text)?
+        control.compare(&Config::parse(&config.text).map_err(ChangeError::from)?)
     } else {
         control.apply(config.text, how.permanence()).await?
     };
@@ -322,7 +323,14 @@ async fn diff_config(
     State(control): State<Shared>,
     Body(config): Body<ConfigText>,
 ) -> Answer<Changed> {
-    Ok(Json(control.lock().await.compare(&config.text)?))
+    // Parsed before the lock is taken, and one at a time: readers may ask this, with any text.
+    static TURN: Mutex<()> = Mutex::const_new(());
+    let _turn = TURN.lock().await;
+    let parsed = tokio::task::spawn_blocking(move || Config::parse(&config.text)).await;
+    let other = parsed
+        .map_err(|_| ApiError::internal("the text could not be parsed"))?
+        .map_err(ChangeError::from)?;
+    Ok(Json(control.lock().await.compare(&other)))
 }
 
 fn filter(control: &crate::control::Control, which: Which) -> Result<FdbFilter, ApiError> {

@@ -98,9 +98,8 @@ impl Control {
     }
 
     /// Says what a whole configuration would change.
-    pub(crate) fn compare(&self, text: &str) -> Result<Changed, ChangeError> {
-        let changes = diff(&self.config, &Config::parse(text)?);
-        Ok(Changed { changes, revision: self.revision(), written: None })
+    pub(crate) fn compare(&self, other: &Config) -> Changed {
+        Changed { changes: diff(&self.config, other), revision: self.revision(), written: None }
     }
 
     /// Takes the file as it is now for the configuration.
