@@ -4,7 +4,6 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
-    thread,
 };
 
 use nix::sys::signal::Signal;
@@ -17,8 +16,8 @@ pub struct Daemon {
     space: Namespace,
     directory: PathBuf,
     process: Process,
-    /// What earlier runs on the same files said.
-    earlier: String,
+    /// Earlier runs on the same files, kept for what they said.
+    earlier: Vec<Process>,
 }
 
 impl Daemon {
@@ -39,7 +38,7 @@ impl Daemon {
         };
         fs::write(directory.join("weft.toml"), config).expect("the configuration can be written");
         let process = launch(lab.switch(), &directory);
-        Self { space: lab.switch().clone(), directory, process, earlier: String::new() }.ready()
+        Self { space: lab.switch().clone(), directory, process, earlier: Vec::new() }.ready()
     }
 
     #[track_caller]
@@ -142,9 +141,8 @@ impl Daemon {
     #[track_caller]
     pub fn restart(&mut self) {
         assert!(self.process.ended().is_some(), "the daemon still runs");
-        self.earlier.push_str(&self.process.said());
-        self.earlier.push_str("\n-- restart\n");
-        self.process = launch(&self.space, &self.directory);
+        let next = launch(&self.space, &self.directory);
+        self.earlier.push(std::mem::replace(&mut self.process, next));
         let found = self.process.log.find(0, PATIENCE, |line| line.contains("weftd: ready"));
         assert!(found.is_some(), "the daemon never said `weftd: ready` after a restart");
     }
@@ -171,12 +169,4 @@ fn launch(space: &Namespace, directory: &Path) -> Process {
     command.arg("--socket").arg(directory.join("weftd.sock"));
     command.arg("--state-dir").arg(directory.join("state"));
     Process::start("weftd", space, command)
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            eprintln!("-- log of weftd\n{}{}\n-- end of the log", self.earlier, self.process.said());
-        }
-    }
 }

@@ -7,7 +7,6 @@ use std::{
     os::unix::net::UnixStream,
     path::PathBuf,
     process::Command,
-    thread,
     time::Duration,
 };
 
@@ -37,7 +36,7 @@ pub enum GuestNic {
     },
 }
 
-/// A running guest; killed with its owner, its console printed when the test fails.
+/// A running guest; killed with its owner.
 #[derive(Debug)]
 pub struct Guest {
     name: String,
@@ -154,14 +153,6 @@ impl Guest {
     #[track_caller]
     pub fn set_address(&mut self, address: &str) {
         self.run(&format!("ip addr add {address} dev eth0 && ip link set eth0 up"));
-    }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            eprintln!("-- console of guest {}\n{}\n-- end of the console", self.name, self.process.said());
-        }
     }
 }
 

@@ -85,7 +85,7 @@ impl Log {
     }
 }
 
-/// A child process in a namespace; killed by its id when dropped.
+/// A child process in a namespace; killed by its id when dropped. What it said is printed when the test fails.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -197,6 +197,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("-- {} said\n{}\n-- end of {}", self.name, self.said(), self.name);
+        }
         // Both fail only where the process has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();

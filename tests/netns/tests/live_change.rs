@@ -7,6 +7,7 @@
 //!   ports that come, change and go: taps, streams ┘
 //! ```
 
+use nix::sys::signal::Signal;
 use weft_netns::{Daemon, Host, Lab, Process};
 
 const CONFIG: &str = "\
@@ -39,7 +40,7 @@ fn change_a_hundred_things(lab: &Lab, daemon: &Daemon) {
         ctl.run(&format!("port add s{round} --type stream --socket {} --access 10", socket.display()));
         ctl.run(&format!("port add t{round} --type tap --device weft{round} --trunk 10,20 --native 20"));
         ctl.run(&format!("port set s{round} --access {}", 20 + round));
-        ctl.run(&format!("port set t{round} --trunk 10-12,30"));
+        ctl.run(&format!("port set t{round} --trunk 10-12,20,30"));
         ctl.run(&format!("vlan add name{round} --id {}", 100 + round));
         ctl.run(&format!("fdb add 02:00:00:00:10:0{round} --vlan 30 --port t{round}"));
         ctl.run(&format!("fdb flush --vlan {}", 20 + round));
@@ -68,7 +69,7 @@ fn a_ping_flood_loses_nothing(workers: usize) {
     let mut flood = Process::start_line(one.space(), "ping -q -i 0.002 -c 100000 10.0.0.2");
     change_a_hundred_things(&lab, &daemon);
     assert!(flood.ended().is_none(), "the flood outlasts the changes: {}", flood.said());
-    flood.signal(nix::sys::signal::Signal::SIGINT);
+    flood.signal(Signal::SIGINT);
     let report = flood.finish();
     assert!(report.contains(" 0% packet loss") && !report.contains("error"), "{report}");
     let sent: u64 = report.lines().find(|line| line.contains("transmitted")).unwrap().split(' ').next().unwrap().parse().unwrap();

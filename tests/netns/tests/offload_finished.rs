@@ -79,13 +79,13 @@ fn tcp6_into_a_netdev_port(workers: usize) {
 /// Datagrams whose checksum the host left to its card, through a tag as well.
 fn udp_checksums_are_finished(workers: usize) {
     for (far_vlan, tag) in [("{ access = 10 }", None), ("{ trunk = [10] }", Some(10))] {
-        let (_lab, _daemon, host, mut wire) = scene(workers, Kind::Stream, "{ access = 10 }", far_vlan);
+        let (lab, _daemon, host, mut wire) = scene(workers, Kind::Stream, "{ access = 10 }", far_vlan);
         for target in ["10.0.0.2", "fd00::2"] {
             host.run(&format!("ip neigh add {target} lladdr 02:00:00:00:00:02 dev eth0"));
             for len in [1, 2, 17, 1000, 1400] {
                 let text = "x".repeat(len);
-                let sender = format!("socat -u EXEC:'printf {text}' UDP:{}:7", bracketed(target));
-                send_udp(&host, &sender);
+                let file = lab.write("datagram", &text);
+                host.run(&format!("socat -u OPEN:{} UDP:{}:7", file.display(), bracketed(target)));
                 let frame = wire.expect("a datagram", &|frame| {
                     frame::behind_tags(frame).is_some_and(|(_, packet)| {
                         packet.first() == Some(&0x45) && packet[9] == 17
@@ -103,11 +103,6 @@ fn udp_checksums_are_finished(workers: usize) {
 
 fn bracketed(address: &str) -> String {
     if address.contains(':') { format!("[{address}]") } else { address.to_owned() }
-}
-
-fn send_udp(host: &Host, line: &str) {
-    let output = host.space().enter(|| std::process::Command::new("sh").args(["-c", line]).output()).unwrap();
-    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// A frame that arrives without a tag from TCP's own stack is cut the same behind the tag of a trunk.
