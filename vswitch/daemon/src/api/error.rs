@@ -86,8 +86,14 @@ impl From<ChangeError> for ApiError {
     fn from(error: ChangeError) -> Self {
         let message = error.to_string();
         match error {
+            // The mistake is in what was asked for: a line of a text that nobody has seen says nothing.
+            ChangeError::Edit(EditError::Config(errors)) => ChangeError::Outcome(errors).into(),
             ChangeError::Edit(error) => error.into(),
             ChangeError::Config(errors) => EditError::Config(errors).into(),
+            ChangeError::Outcome(errors) => {
+                let help = errors.mistakes().iter().find_map(|mistake| mistake.help.as_deref());
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-config", message, help)
+            }
             ChangeError::File(FileError::Changed(_)) => Self::new(
                 StatusCode::CONFLICT,
                 "file-changed",

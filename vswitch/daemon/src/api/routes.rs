@@ -307,12 +307,14 @@ async fn apply_config(
     headers: HeaderMap,
     Body(config): Body<ConfigText>,
 ) -> Answer<Changed> {
+    let (text, dry_run) = (config.text.clone(), config.dry_run);
+    let parsed = parse(config).await?;
     let mut control = control.lock().await;
     control.check_revision(if_match(&headers))?;
-    let changed = if config.dry_run {
-        control.compare(&Config::parse(&config.text).map_err(ChangeError::from)?)
+    let changed = if dry_run {
+        control.compare(&parsed)
     } else {
-        control.apply(config.text, how.permanence()).await?
+        control.apply(text, parsed, how.permanence()).await?
     };
     Ok(Json(changed))
 }
@@ -323,14 +325,23 @@ async fn diff_config(
     State(control): State<Shared>,
     Body(config): Body<ConfigText>,
 ) -> Answer<Changed> {
-    // Parsed before the lock is taken, and one at a time: readers may ask this, with any text.
+    let other = parse(config).await?;
+    Ok(Json(control.lock().await.compare(&other)))
+}
+
+/// Parses a whole configuration, without the lock and one at a time: readers may send any text.
+async fn parse(config: ConfigText) -> Result<Config, ApiError> {
     static TURN: Mutex<()> = Mutex::const_new(());
     let _turn = TURN.lock().await;
-    let parsed = tokio::task::spawn_blocking(move || Config::parse(&config.text)).await;
-    let other = parsed
-        .map_err(|_| ApiError::internal("the text could not be parsed"))?
-        .map_err(ChangeError::from)?;
-    Ok(Json(control.lock().await.compare(&other)))
+    let parsed = tokio::task::spawn_blocking(move || {
+        let name = config.name;
+        Config::parse(&config.text).map_err(|errors| match name {
+            Some(name) => errors.with_name(&name),
+            None => errors,
+        })
+    });
+    let parsed = parsed.await.map_err(|_| ApiError::internal("the text could not be parsed"))?;
+    Ok(parsed.map_err(ChangeError::from)?)
 }
 
 fn filter(control: &crate::control::Control, which: Which) -> Result<FdbFilter, ApiError> {

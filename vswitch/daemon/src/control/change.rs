@@ -24,9 +24,12 @@ pub(crate) enum ChangeError {
     /// The request does not fit the configuration.
     #[error(transparent)]
     Edit(#[from] EditError),
-    /// The result would not be a configuration.
+    /// The text is no configuration.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
+    /// The text would be none any more with the edit.
+    #[error("{}", .0.mistakes().iter().map(|mistake| mistake.message.as_str()).collect::<Vec<_>>().join("; "))]
+    Outcome(ConfigErrors),
     /// The file stands in the way.
     #[error(transparent)]
     File(#[from] FileError),
@@ -69,14 +72,14 @@ impl Control {
         permanence: Permanence,
     ) -> Result<Changed, ChangeError> {
         let running = edit.apply(&self.running)?;
-        let config = Config::parse(&running)?;
+        let config = Config::parse(&running).map_err(ChangeError::Outcome)?;
         let file = match permanence {
             Permanence::Transient => None,
             Permanence::Written => {
                 self.file.check_unchanged()?;
                 // The file lacks what was changed transiently: it gets this edit and nothing else.
                 let text = edit.apply(self.file.text())?;
-                Config::parse(&text)?;
+                Config::parse(&text).map_err(ChangeError::Outcome)?;
                 Some(text)
             }
         };
@@ -87,9 +90,9 @@ impl Control {
     pub(crate) async fn apply(
         &mut self,
         text: String,
+        config: Config,
         permanence: Permanence,
     ) -> Result<Changed, ChangeError> {
-        let config = Config::parse(&text)?;
         let file = match permanence {
             Permanence::Transient => None,
             Permanence::Written => Some(text.clone()),

@@ -11,7 +11,7 @@ use weft_config::{
     },
     vlan_json,
 };
-use weft_core::{DirectionCounters, DropReason, Scope, Timestamp};
+use weft_core::{DirectionCounters, DropReason, PortId, Scope, Timestamp};
 use weft_vlan::{Head, MacAddr, Native, PortVlan, Priority, Tci, Tpid, VlanId, WireTag};
 
 use super::state::{Control, Link, Open, Port};
@@ -232,13 +232,15 @@ impl Control {
         let mut problems = Vec::new();
         for (name, port) in &self.ports {
             let (state, reason) = port.state();
-            if matches!(state, PortState::Failed | PortState::Waiting)
-                || (state == PortState::Down && port.config.enabled)
-            {
-                problems.push(format!(
-                    "port {name}: {}",
-                    reason.unwrap_or_else(|| "not up".to_owned())
-                ));
+            let is_wrong = match state {
+                PortState::Up => false,
+                PortState::Down => port.config.enabled,
+                // A guest that is switched off is no trouble; a device that does not come may be misspelt.
+                PortState::Waiting => !matches!(port.config.kind, PortType::Stream(_)),
+                PortState::Failed => true,
+            };
+            if is_wrong && let Some(reason) = reason {
+                problems.push(format!("port {name}: {reason}"));
             }
         }
         let wanted = self.config.daemon.workers.get();
@@ -284,18 +286,19 @@ impl Control {
         let mut refusal = None;
         for (id, outcome) in traced.egress {
             let text = match outcome {
+                Ok(_) if !self.is_open(id) => {
+                    refusal.get_or_insert(DropReason::PortDown);
+                    format!(
+                        "does not leave port {}: it has no device or guest now, port-down",
+                        name(id)
+                    )
+                }
                 Ok(tags) => {
                     let vid = tags.vlan.map(|tag| tag.tci.vid());
                     egress.push(TraceEgress { port: name(id), tagged: vid.is_some(), vid });
                     let form =
                         vid.map_or("untagged".to_owned(), |vid| format!("with VLAN tag {vid}"));
-                    let gone =
-                        match self.ports.values().find(|port| port.id == id).map(|port| &port.link)
-                        {
-                            Some(Link::Open(_)) => "",
-                            _ => ", but the port has no device or guest now: port-down",
-                        };
-                    format!("leaves port {} {form}{gone}", name(id))
+                    format!("leaves port {} {form}", name(id))
                 }
                 Err(reason) => {
                     refusal.get_or_insert(reason);
@@ -317,6 +320,10 @@ impl Control {
             egress,
             steps,
         })
+    }
+
+    fn is_open(&self, id: PortId) -> bool {
+        self.ports.values().any(|port| port.id == id && matches!(port.link, Link::Open(_)))
     }
 
     /// Returns the VLAN that has a name.
