@@ -169,6 +169,10 @@ impl Arrivals {
         self.frames.is_empty() && self.refused.is_empty()
     }
 
+    pub(crate) fn has_frames(&self) -> bool {
+        !self.frames.is_empty()
+    }
+
     /// Adds a frame that lies in one piece of memory.
     ///
     /// # Safety

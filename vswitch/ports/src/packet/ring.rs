@@ -2,7 +2,7 @@
 //! its slot leaves its beginning there and waits whole in the socket's queue (PACKET_COPY_THRESH).
 
 use std::{
-    io,
+    io, mem,
     os::fd::{AsRawFd, BorrowedFd},
     ptr,
     sync::atomic::{AtomicU32, Ordering},
@@ -24,6 +24,8 @@ pub(super) struct Ring {
     held: usize,
     /// Frames taken since the ring was last seen empty.
     since_empty: usize,
+    /// Whether so many have come in a row that the ring can have been full.
+    was_full: bool,
 }
 
 // SAFETY: the mapping belongs to this value alone and may be used from any one thread.
@@ -56,7 +58,18 @@ impl Ring {
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        Ok(Self { base: base.cast(), next: 0, held: 0, since_empty: 0 })
+        Ok(Self { base: base.cast(), next: 0, held: 0, since_empty: 0, was_full: false })
+    }
+
+    /// Makes a socket put all frames into its queue again. Its ring must not be mapped any more.
+    pub(super) fn give_up(socket: BorrowedFd<'_>) -> io::Result<()> {
+        let none = libc::tpacket_req {
+            tp_block_size: 0,
+            tp_block_nr: 0,
+            tp_frame_size: 0,
+            tp_frame_nr: 0,
+        };
+        sys::set_option(socket, libc::SOL_PACKET, libc::PACKET_RX_RING, none)
     }
 
     /// Gives the slots that were taken back to the kernel, which writes other frames into them.
@@ -87,13 +100,15 @@ impl Ring {
         self.next = (self.next + 1) % SLOTS;
         self.held += 1;
         self.since_empty = self.since_empty.saturating_add(1);
+        // Slots that are held here when the ring is seen empty are not free for the kernel.
+        self.was_full |= self.since_empty >= SLOTS - BURST;
         Some(slot)
     }
 
-    /// Tells whether the ring can have been full before the slot taken last was filled: since it was seen empty,
-    /// as many frames have come as it has slots.
-    pub(super) fn may_have_been_full(&self) -> bool {
-        self.since_empty > SLOTS - BURST
+    /// Tells whether the ring can have been full since this was asked last: that takes as many frames in a row,
+    /// without its being seen empty, as it has slots.
+    pub(super) fn was_full(&mut self) -> bool {
+        mem::take(&mut self.was_full)
     }
 
     fn status(&self, position: usize) -> &AtomicU32 {
@@ -121,6 +136,11 @@ pub(super) struct Slot {
 }
 
 impl Slot {
+    /// Returns what the kernel says of the frame.
+    pub(super) fn status(&self) -> u32 {
+        self.status
+    }
+
     /// Tells whether the kernel has set a bit of the status.
     pub(super) fn says(&self, bit: u32) -> bool {
         self.status & bit != 0

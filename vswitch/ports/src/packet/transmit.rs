@@ -80,7 +80,7 @@ impl PacketTransmit {
             self.pieces.extend_from_slice(rest);
             // SAFETY: all zero is a value of this structure of integers and pointers.
             let mut message: libc::mmsghdr = unsafe { mem::zeroed() };
-            message.msg_hdr.msg_iovlen = (1 + rest.len()) as _;
+            message.msg_hdr.msg_iovlen = 1 + rest.len();
             self.messages.push(message);
             let cut = matches!(frame.head.offload(), Ok(Offload { gso: Some(_), .. }));
             self.roads.push(if cut { Road::Queued } else { Road::Direct });
@@ -89,7 +89,7 @@ impl PacketTransmit {
         let mut begin = 0;
         for message in &mut self.messages {
             message.msg_hdr.msg_iov = self.pieces[begin..].as_mut_ptr();
-            begin += message.msg_hdr.msg_iovlen as usize;
+            begin += message.msg_hdr.msg_iovlen;
         }
     }
 
@@ -105,12 +105,7 @@ impl PacketTransmit {
         // SAFETY: the messages point at pieces, these at fronts of ours and at bytes of the burst's scatter list,
         // which is valid while the burst is borrowed; the kernel writes only each message's `msg_len`.
         let sent = unsafe {
-            libc::sendmmsg(
-                socket.as_raw_fd(),
-                messages.as_mut_ptr(),
-                messages.len() as c_uint,
-                0,
-            )
+            libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), messages.len() as c_uint, 0)
         };
         Ok(sys::check(sent)? as usize)
     }

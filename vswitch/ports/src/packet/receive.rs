@@ -1,0 +1,244 @@
+//! The receiving side of a packet socket. Small frames come by the ring, in place; large ones, and all of them once
+//! the ring is given up, come by the socket's queue.
+
+use std::{
+    ffi::c_int,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    ptr,
+};
+
+use weft_core::DropReason;
+use weft_offload::VnetHeader;
+use weft_vlan::{Tci, Tpid, WireTag};
+use zerocopy::FromBytes;
+
+use super::{
+    ENABLED, bind, bound_to, enlarge, packet_socket, queued, readiness::Readiness, ring::Ring,
+};
+use crate::{
+    Burst, Fault, OpenError, Receive, Scratch,
+    egress::VNET,
+    error::to,
+    link::Links,
+    queue::{ARENA, ARENA_BUDGET, Arrivals},
+    sys,
+};
+
+/// Whether the device is known to be up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Device {
+    Up,
+    /// It was set down, or is gone: the kernel says the same for both.
+    Down,
+}
+
+pub(super) struct PacketReceive {
+    socket: OwnedFd,
+    readiness: Readiness,
+    /// `None` once it was given up.
+    ring: Option<Ring>,
+    index: c_int,
+    device: Device,
+}
+
+impl PacketReceive {
+    pub(super) fn open(index: c_int) -> Result<Self, OpenError> {
+        let socket = packet_socket()?;
+        let set = |name, value: c_int, doing| {
+            sys::set_option(socket.as_fd(), libc::SOL_PACKET, name, value).map_err(to(doing))
+        };
+        set(libc::PACKET_IGNORE_OUTGOING, ENABLED, "keep sent frames from coming back")?;
+        set(libc::PACKET_AUXDATA, ENABLED, "have VLAN tags told")?;
+        set(libc::PACKET_COPY_THRESH, ENABLED, "have large frames kept whole")?;
+        enlarge(socket.as_fd(), libc::SO_RCVBUFFORCE, libc::SO_RCVBUF)
+            .map_err(to("enlarge the receive buffer"))?;
+        let ring = Ring::map(socket.as_fd()).map_err(to("map the packet socket's ring"))?;
+        bind(socket.as_fd(), index, libc::ETH_P_ALL)?;
+        let promiscuous = libc::packet_mreq {
+            mr_ifindex: index,
+            mr_type: libc::PACKET_MR_PROMISC as u16,
+            mr_alen: 0,
+            mr_address: [0; 8],
+        };
+        sys::set_option(socket.as_fd(), libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, promiscuous)
+            .map_err(to("make the device promiscuous"))?;
+        let readiness = Readiness::of(socket.as_fd()).map_err(to("watch the packet socket"))?;
+        Ok(Self { socket, readiness, ring: Some(ring), index, device: Device::Up })
+    }
+
+    /// Takes frames until the burst has no room for more; tells whether it stopped because nothing waits.
+    ///
+    /// # Safety
+    /// The arena's `ARENA` bytes at `arena` stay as they are behind `used` until the burst that is made of the
+    /// arrivals ends.
+    unsafe fn take(
+        &mut self,
+        arena: *mut u8,
+        used: &mut usize,
+        arrivals: &mut Arrivals,
+    ) -> Result<bool, Fault> {
+        while !arrivals.is_full() && *used < ARENA_BUDGET {
+            let Some(ring) = &mut self.ring else {
+                // SAFETY: the caller says so.
+                if !unsafe { self.take_queued(arena, used, arrivals)? } {
+                    return Ok(true);
+                }
+                continue;
+            };
+            let Some(slot) = ring.take() else { return Ok(true) };
+            if slot.says(libc::TP_STATUS_LOSING) {
+                self.count_losses(arrivals)?;
+            }
+            if slot.says(libc::TP_STATUS_COPY) {
+                // SAFETY: the caller says so.
+                unsafe { self.take_queued(arena, used, arrivals)? };
+            } else if slot.is_cut_short() {
+                // The queue for large frames is full.
+                arrivals.refuse(DropReason::QueueFull, 1);
+            } else {
+                let vnet = VnetHeader::read_from_bytes(slot.vnet_header()).ok();
+                let (tci, tpid) = slot.vlan();
+                let stripped = stripped_tag(slot.status(), tci, tpid);
+                // SAFETY: the slot is ours until the ring's next release, which needs the queue that the burst borrows.
+                unsafe { arrivals.push(slot.frame(), slot.frame_len(), stripped, vnet.as_ref()) };
+                *used += slot.frame_len();
+            }
+        }
+        Ok(false)
+    }
+
+    /// Takes a frame from the socket's queue; tells whether there was one.
+    ///
+    /// # Safety
+    /// As for [`PacketReceive::take`]; `used` is below [`ARENA_BUDGET`].
+    unsafe fn take_queued(
+        &mut self,
+        arena: *mut u8,
+        used: &mut usize,
+        arrivals: &mut Arrivals,
+    ) -> Result<bool, Fault> {
+        // SAFETY: `used` is below the arena's length, and the rest of it follows.
+        let (into, room) = unsafe { (arena.add(*used), ARENA - *used) };
+        let queued = loop {
+            // SAFETY: the caller says that the arena can be written behind `used`.
+            match unsafe { queued::take(self.socket.as_fd(), into, room) } {
+                Ok(queued) => break queued,
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EINTR) => {}
+                    Some(libc::EAGAIN) => return Ok(false),
+                    // The device's state is told before the frames that wait, once.
+                    Some(libc::ENETDOWN) => self.device = Device::Down,
+                    // A kind of super-frame that virtio-net has no name for; the kernel has thrown it away.
+                    Some(libc::EINVAL) => {
+                        arrivals.refuse(DropReason::UnsupportedOffload, 1);
+                        return Ok(true);
+                    }
+                    _ => return Err(error.into()),
+                },
+            }
+        };
+        if queued.len > room || queued.len < VNET {
+            arrivals.refuse(DropReason::Oversize, 1);
+            return Ok(true);
+        }
+        // SAFETY: the kernel has written `len` bytes here, `VNET` or more.
+        let (vnet, frame) =
+            unsafe { (ptr::read_unaligned(into.cast::<[u8; VNET]>()), into.add(VNET)) };
+        let vnet = VnetHeader::read_from_bytes(&vnet).ok();
+        // SAFETY: the caller says that the bytes stay as they are; later frames go behind them.
+        unsafe { arrivals.push(frame, queued.len - VNET, queued.stripped, vnet.as_ref()) };
+        *used += queued.len.next_multiple_of(CACHE_LINE);
+        Ok(true)
+    }
+
+    /// Counts what the kernel dropped since it was asked last.
+    fn count_losses(&mut self, arrivals: &mut Arrivals) -> io::Result<()> {
+        let stats: libc::tpacket_stats =
+            sys::get_option(self.socket.as_fd(), libc::SOL_PACKET, libc::PACKET_STATISTICS)?;
+        if stats.tp_drops == 0 {
+            return Ok(());
+        }
+        if self.ring.as_mut().is_none_or(Ring::was_full) {
+            arrivals.refuse(DropReason::QueueFull, stats.tp_drops.into());
+            return Ok(());
+        }
+        // With room in the ring, what is dropped is a super-frame that virtio-net has no name for. Linux then
+        // forgets that it had reserved the slot and drops everything (`rx_owner_map` in `tpacket_rcv`), and setting
+        // the ring up anew for each such frame would let a guest stall the worker: so the ring is given up for good.
+        arrivals.refuse(DropReason::UnsupportedOffload, stats.tp_drops.into());
+        if arrivals.has_frames() {
+            // The frames lie in the ring, and that they came shows that it still works.
+            return Ok(());
+        }
+        self.ring = None;
+        Ring::give_up(self.socket.as_fd())
+    }
+
+    /// Finds out why nothing comes. A device that was set down may go up again; one that is gone does not return.
+    fn check_device(&mut self) -> Result<(), Fault> {
+        let error: c_int = sys::get_option(self.socket.as_fd(), libc::SOL_SOCKET, libc::SO_ERROR)?;
+        match error {
+            0 => {}
+            libc::ENETDOWN => self.device = Device::Down,
+            libc::ENXIO | libc::ENODEV => return Err(Fault::DeviceGone),
+            other => return Err(io::Error::from_raw_os_error(other).into()),
+        }
+        if self.device == Device::Up {
+            return Ok(());
+        }
+        // A device goes down before it goes away. Its driver's name is looked up under the lock that its removal
+        // holds from beginning to end, so that what the socket says thereafter is final.
+        let _ = Links::open().and_then(|links| links.driver(&links.name(self.index as u32)?));
+        match bound_to(self.socket.as_fd())? {
+            (_, index) if index == self.index => Ok(()),
+            _ => Err(Fault::DeviceGone),
+        }
+    }
+}
+
+impl Receive for PacketReceive {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.readiness.fd()
+    }
+
+    fn receive<'b>(&'b mut self, scratch: &'b mut Scratch) -> Result<Burst<'b>, Fault> {
+        let Scratch { arrivals, arena } = scratch;
+        arrivals.clear();
+        if let Some(ring) = &mut self.ring {
+            ring.release();
+        }
+        let arena = arena.as_mut_ptr();
+        let mut used = 0;
+        // SAFETY: the burst borrows the arena, and nothing else writes to it.
+        let mut nothing_waits = unsafe { self.take(arena, &mut used, arrivals)? };
+        if nothing_waits {
+            self.readiness.forget();
+            // What came before the wake-up was forgotten.
+            // SAFETY: as above.
+            nothing_waits = unsafe { self.take(arena, &mut used, arrivals)? };
+        }
+        if arrivals.is_empty() && nothing_waits {
+            self.check_device()?;
+            self.count_losses(arrivals)?;
+        } else {
+            self.device = Device::Up;
+        }
+        Ok(arrivals.burst())
+    }
+}
+
+const CACHE_LINE: usize = 64;
+
+/// Returns the tag that the kernel has taken off a frame, priority tags included.
+pub(super) fn stripped_tag(status: u32, tci: u16, tpid: u16) -> Option<WireTag> {
+    if status & libc::TP_STATUS_VLAN_VALID == 0 {
+        return None;
+    }
+    let tpid = if status & libc::TP_STATUS_VLAN_TPID_VALID != 0 {
+        Tpid::from_ethertype(tpid)
+    } else {
+        None
+    };
+    Some(WireTag::new(tpid.unwrap_or(Tpid::Dot1Q), Tci::from_bits(tci)))
+}
