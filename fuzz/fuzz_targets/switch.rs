@@ -32,8 +32,9 @@ const PORTS: usize = 6;
 #[derive(Arbitrary, Debug)]
 struct Case {
     roomy: bool,
-    ports: [Option<Port>; PORTS],
-    statics: Vec<(u8, u8, u8)>,
+    absent: u8,
+    ports: [Port; PORTS],
+    statics: Option<[(u8, u8, u8); 3]>,
     operations: Vec<Operation>,
 }
 
@@ -62,9 +63,10 @@ enum Operation {
         to: u8,
         from: u8,
         stripped: Option<u16>,
-        rest: Vec<u8>,
+        ethertype: u8,
         more: u16,
         vnet: Option<[u8; 10]>,
+        rest: Vec<u8>,
     },
     Tagged {
         ingress: u8,
@@ -73,6 +75,7 @@ enum Operation {
         vlan: u8,
         service: bool,
         inner: Option<u8>,
+        ethertype: u8,
         rest: Vec<u8>,
     },
     Raw {
@@ -115,7 +118,10 @@ struct Bench {
 
 impl Bench {
     fn new(case: &Case) -> Self {
-        let statics = case.statics.iter().take(8).map(|&(vlan, mac, port)| StaticEntry {
+        let ports: [Option<Port>; PORTS] = std::array::from_fn(|index| {
+            (case.absent >> index & 1 == 0).then(|| case.ports[index].clone())
+        });
+        let statics = case.statics.iter().flatten().map(|&(vlan, mac, port)| StaticEntry {
             vlan: vlan_of(vlan),
             mac: address(mac % 6),
             port: port_id(port),
@@ -123,27 +129,25 @@ impl Bench {
         let spec = SwitchSpec {
             ageing: AGEING,
             mac_limit: mac_limit(case.roomy),
-            ports: port_specs(&case.ports),
+            ports: port_specs(&ports),
             statics: statics.collect(),
         };
         let fdb = Arc::new(Fdb::new(spec.mac_limit, [0x9e37_79b9, 0x85eb_ca6b]));
         let switch = Switch::new(&spec, fdb.clone());
         let now = Timestamp::from_micros(1_000_000);
-        Self {
-            now,
-            ports: case.ports.clone(),
-            spec,
-            fdb,
-            switch,
-            heard: BTreeMap::new(),
-            changes: 0,
-        }
+        Self { now, ports, spec, fdb, switch, heard: BTreeMap::new(), changes: 0 }
     }
 
     fn run(&mut self, operation: &Operation) {
         match operation {
-            Operation::Frame { ingress, to, from, stripped, rest, more, vnet } => {
-                let frame = [&address(*to).octets(), &address(*from).octets(), &rest[..]].concat();
+            Operation::Frame { ingress, to, from, stripped, ethertype, more, vnet, rest } => {
+                let frame = [
+                    &address(*to).octets()[..],
+                    &address(*from).octets(),
+                    &protocol(*ethertype),
+                    rest,
+                ]
+                .concat();
                 let tag = stripped.map(|tci| WireTag::new(Tpid::Dot1Q, Tci::from_bits(tci)));
                 let len = if frame.len() < Head::PREFIX { 0 } else { usize::from(*more) };
                 let mut head =
@@ -155,7 +159,7 @@ impl Bench {
                 }
                 self.frame(port_id(*ingress), &head);
             }
-            Operation::Tagged { ingress, to, from, vlan, service, inner, rest } => {
+            Operation::Tagged { ingress, to, from, vlan, service, inner, ethertype, rest } => {
                 let tag = |vlan: u8, tpid| {
                     // One VID is none of the switch's VLANs, two are none at all.
                     let vid = [1, 2, 10, 300, 4094, 7, 0, 4095][usize::from(vlan % 8)];
@@ -164,9 +168,15 @@ impl Bench {
                 let outer = tag(*vlan, if *service { Tpid::Dot1ad } else { Tpid::Dot1Q });
                 let inner = inner.map(|vlan| tag(vlan, Tpid::Dot1Q));
                 let inner = inner.as_ref().map_or(&[][..], |tag| &tag[..]);
-                let frame =
-                    [&address(*to).octets(), &address(*from).octets(), &outer[..], inner, rest]
-                        .concat();
+                let frame = [
+                    &address(*to).octets()[..],
+                    &address(*from).octets(),
+                    &outer,
+                    inner,
+                    &protocol(*ethertype),
+                    rest,
+                ]
+                .concat();
                 self.frame(
                     port_id(*ingress),
                     &Head::read(&frame[..frame.len().min(Head::PREFIX)], frame.len(), None),
@@ -446,6 +456,12 @@ fn address(number: u8) -> MacAddr {
         10 => MacAddr::new([0x01, 0x80, 0xc2, 0, 0, number >> 4]),
         _ => MacAddr::new([0; 6]),
     }
+}
+
+/// EtherTypes that the guards read, and tags where none is expected.
+fn protocol(number: u8) -> [u8; 2] {
+    let known = [0x1234, 0x0800, 0x86dd, 0x0806, 0x8100, 0x88a8, 0x0040, 0x9100];
+    u16::to_be_bytes(known[usize::from(number % 8)])
 }
 
 fn vlan_of(number: u8) -> VlanId {
