@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod copier;
+pub mod ear;
 pub mod lab;
 pub mod ovs;
 pub mod peer;

@@ -12,7 +12,8 @@ use std::{
 use libc::{c_int, c_void};
 use rustix::net::sockopt;
 
-const VNET_HEADER: c_int = 10;
+/// The bytes before each frame.
+pub(crate) const VNET_HEADER: usize = 10;
 const TUN_F_USO: libc::c_uint = 0x20 | 0x40;
 const PACKET_BUFFER: usize = 64 << 20;
 /// `if_packet.h`; the libc crate has no name for it.
@@ -31,7 +32,7 @@ pub(crate) fn open_tap(name: &str) -> io::Result<OwnedFd> {
     request.ifr_ifru.ifru_flags = flags as libc::c_short;
     // SAFETY: TUNSETIFF reads and writes one `ifreq`, which lives through the call.
     check(unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })?;
-    let header = VNET_HEADER;
+    let header = VNET_HEADER as c_int;
     // SAFETY: TUNSETVNETHDRSZ reads one int, which lives through the call.
     check(unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const header) })?;
     let tso = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;

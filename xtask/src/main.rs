@@ -31,6 +31,9 @@ enum Command {
     GuestImage,
     /// Show virtual machines talking on VLANs, and what must not talk not talking.
     Demo(demo::Options),
+    /// Tell of each frame that arrives at a device from a sender.
+    #[command(hide = true)]
+    Hear { device: String, sender: String },
     /// Run everything that must hold: checks, tests with real devices and real guests, interleavings.
     Test(test::Options),
     /// Feed the fuzz targets.
@@ -64,6 +67,7 @@ fn run(command: Command) -> Result<()> {
             Ok(())
         }
         Command::Demo(options) => demo::run(&options),
+        Command::Hear { device, sender } => demo::hear(&device, &sender),
         Command::Test(options) => test::run(options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Bench(bench) => bench::run(bench),

@@ -4,6 +4,10 @@ use std::{
     io::{ErrorKind, Read, Write},
     os::unix::net::UnixStream,
     path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -14,6 +18,7 @@ use crate::say;
 
 const END: &str = "::ended ";
 const TICK: Duration = Duration::from_millis(200);
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// An open console with a shell at its other end that does not echo.
 #[derive(Debug)]
@@ -70,22 +75,37 @@ fn outcome_in(text: &str) -> Option<Outcome> {
     Some(Outcome { success: code.trim() == "0", output: before.replace('\r', "") })
 }
 
-/// Joins the terminal to a guest's console until either ends.
+/// Joins the terminal to a guest's console until the console ends, or the input has and the guest is silent.
 ///
 /// # Errors
 /// When the console cannot be reached.
 pub(crate) fn attach(path: &Path) -> Result<()> {
-    let console = Console::connect(path)?;
-    let mut from = console.socket;
-    from.set_read_timeout(None)?;
-    let mut to = from.try_clone()?;
+    let Console { mut socket } = Console::connect(path)?;
+    let mut to = socket.try_clone()?;
+    let typed_all = Arc::new(AtomicBool::new(false));
+    let ended = Arc::clone(&typed_all);
     thread::Builder::new().name("keyboard".into()).spawn(move || {
-        // Either side going away ends the session; there is nobody to tell.
+        // A console that is gone ends the session below; there is nobody else to tell.
         let _ = std::io::copy(&mut std::io::stdin(), &mut to);
-        let _ = to.shutdown(std::net::Shutdown::Both);
+        ended.store(true, Ordering::Release);
     })?;
-    std::io::copy(&mut from, &mut std::io::stdout()).context("read the guest's console")?;
-    Ok(())
+    let (mut bytes, mut heard) = ([0; 4096], say::now());
+    loop {
+        match socket.read(&mut bytes) {
+            Ok(0) => return Ok(()),
+            Ok(length) => {
+                std::io::stdout().write_all(&bytes[..length])?;
+                std::io::stdout().flush()?;
+                heard = say::now();
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                if typed_all.load(Ordering::Acquire) && heard.elapsed() > SILENCE {
+                    return Ok(());
+                }
+            }
+            Err(error) => return Err(error).context("read the guest's console"),
+        }
+    }
 }
 
 #[cfg(test)]
