@@ -316,3 +316,28 @@ fn a_guest_behind_its_vmm_s_tap_gets_frames_and_metadata() {
         assert_eq!(Sink::new().expect(&mut *port.rx[0], 1).frames, [frame(&[vlan], len, 5)]);
     }
 }
+
+#[test]
+fn metadata_that_lies_is_marked_at_the_frame_it_came_with() {
+    enter();
+    let mut guest = RawTap::open("tap0");
+    let mut port = open_packet("tap0");
+    let mut sink = Sink::new();
+    guest.send([0; 10], &frame(&[], 100, 1));
+    let honest = sink.expect(&mut *port.rx[0], 1);
+    assert!(honest.heads[0].offload().is_ok());
+    // A checksum to be finished at an offset that no protocol has there.
+    let mut lying = frame(&[], 200, 2);
+    lying[12..14].copy_from_slice(&[0x08, 0x00]);
+    guest.send([1, 0, 0, 0, 0, 0, 60, 0, 2, 0], &lying);
+    let mut scratch = Scratch::new();
+    let bad = until("the frame", || {
+        let burst = port.rx[0].receive(&mut scratch).unwrap();
+        burst
+            .frames()
+            .iter()
+            .find(|frame| frame.head.untagged_len() == 200)
+            .map(|frame| frame.head.offload().is_err())
+    });
+    assert!(bad);
+}
