@@ -191,17 +191,23 @@ impl Worker {
                 return false;
             }
         };
-        match queue.receive(&mut self.scratch) {
-            Ok(burst) => {
-                let came = !burst.is_empty();
-                deliver(self.id, plan, now, attachment.port, &burst, &mut self.outbox);
-                came
-            }
-            Err(fault) => {
-                if let Some(attachment) = self.sources.remove(&token) {
-                    self.report(&attachment, fault);
+        let mut came = false;
+        loop {
+            match queue.receive(&mut self.scratch) {
+                Ok(burst) => {
+                    came |= !burst.is_empty();
+                    deliver(self.id, plan, now, attachment.port, &burst, &mut self.outbox);
                 }
-                false
+                Err(fault) => {
+                    if let Some(attachment) = self.sources.remove(&token) {
+                        self.report(&attachment, fault);
+                    }
+                    return came;
+                }
+            }
+            // Frames that one read of a stream brought are not announced by its descriptor again.
+            if !queue.holds_more() {
+                return came;
             }
         }
     }
