@@ -81,7 +81,7 @@ impl Host {
     /// When there is none of this name.
     #[track_caller]
     pub fn counter(&self, name: &str) -> u64 {
-        let text = self.run("cat /proc/net/snmp /proc/net/snmp6");
+        let text = self.run("cat /proc/net/snmp /proc/net/snmp6 /proc/net/netstat");
         find_counter(&text, name).unwrap_or_else(|| panic!("no counter {name} in\n{text}"))
     }
 

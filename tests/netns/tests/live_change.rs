@@ -79,14 +79,15 @@ fn a_ping_flood_loses_nothing(workers: usize) {
 fn a_tcp_stream_loses_nothing(workers: usize) {
     let (lab, daemon, one, two) = scene(workers);
     let _server = two.iperf_server();
-    // Paced, so that what is lost is lost by the changes and not by a queue that overflows.
-    let stream = Process::start_line(one.space(), "iperf3 -c 10.0.0.2 -t 8 -b 100M --forceflush");
+    let mut stream = Process::start_line(one.space(), "iperf3 -c 10.0.0.2 -t 100 -b 100M --forceflush");
     stream.wait_for("Retr");
     change_a_hundred_things(&lab, &daemon);
-    let report = stream.finish();
-    let total = report.lines().find(|line| line.ends_with("sender")).unwrap();
-    let retransmissions = total.split_whitespace().rev().nth(1).unwrap();
-    assert_eq!(retransmissions, "0", "{report}");
+    assert!(stream.ended().is_none(), "the stream outlasts the changes: {}", stream.said());
+    drop(stream);
+    // The receiver never saw a gap, and found superfluous whatever came again: a busy machine makes the sender probe.
+    assert_eq!(two.counter("TcpExtTCPOFOQueue"), 0);
+    assert_eq!(one.counter("TcpRetransSegs"), one.counter("TcpExtTCPDSACKRecv"));
+    assert!(two.counter("TcpInSegs") > 1000);
     for port in ["one", "two"] {
         let port = daemon.ctl().port(port);
         for reason in ["queue-full", "port-down", "vlan-not-member"] {
