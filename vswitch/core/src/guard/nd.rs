@@ -1,7 +1,10 @@
 //! The source guard's view of IPv6: the source address, and neighbour discovery, RFC 4861, behind extension
 //! headers, RFC 8200 §4. Judges what a receiver would believe; validates nothing else.
 
-use etherparse::{IpNumber, Ipv6ExtensionSlice, LaxIpv6Slice, ip_number};
+use etherparse::{
+    IpAuthHeaderSlice, IpNumber, Ipv6FragmentHeaderSlice, Ipv6HeaderSlice, Ipv6RawExtHeaderSlice,
+    ip_number,
+};
 use weft_vlan::MacAddr;
 
 use super::source::{Guard, Lie, ipv6_at};
@@ -26,23 +29,23 @@ const HIDDEN_OPTION: Lie = Lie::Hidden("an option of neighbour discovery");
 /// Passes an IPv6 packet whose sources are all allowed. `is_cut` tells that the frame goes on behind the bytes
 /// that were copied.
 pub(super) fn check_ipv6(guard: &Guard, packet: &[u8], is_cut: bool) -> Result<(), Lie> {
-    let Ok((ip, _)) = LaxIpv6Slice::from_slice(packet) else {
+    let Ok(header) = Ipv6HeaderSlice::from_slice(packet) else {
         return Err(Lie::Hidden("an IPv6 header"));
     };
-    let source = ip.header().source_addr();
+    let source = header.source_addr();
     let check_source = || guard.check_ip(source.into());
+    let behind = &packet[header.slice().len()..];
+    // The length of a jumbogram, 0, says nothing: it ends with its frame.
+    let (payload, is_whole) = match usize::from(header.payload_length()) {
+        0 => (behind, !is_cut),
+        len => (&behind[..len.min(behind.len())], len <= behind.len()),
+    };
     // What follows the header of a later fragment is data; the first one is judged.
-    if is_later_fragment(&ip) {
+    let Some(upper) = upper_layer(header.next_header(), payload)? else { return check_source() };
+    if upper.number != ip_number::IPV6_ICMP {
         return check_source();
     }
-    let payload = ip.payload();
-    if is_extension(payload.ip_number) {
-        return Err(HIDDEN_CHAIN);
-    }
-    if payload.ip_number != ip_number::IPV6_ICMP {
-        return check_source();
-    }
-    let Some(&kind) = payload.payload.first() else { return Err(HIDDEN_CHAIN) };
+    let Some(&kind) = upper.message.first() else { return Err(HIDDEN_CHAIN) };
     // Duplicate address detection and reports of it come before there is an address: RFC 4862 §5.4, RFC 3590.
     let may_be_unspecified =
         [SOLICITATION, ROUTER_SOLICITATION, MLD_REPORT, MLD_DONE, MLD2_REPORT].contains(&kind);
@@ -51,22 +54,54 @@ pub(super) fn check_ipv6(guard: &Guard, packet: &[u8], is_cut: bool) -> Result<(
     }
     let Some(options) = options_of(kind) else { return Ok(()) };
     // Neighbour discovery in fragments could hide from us; receivers should not believe it: RFC 6980.
-    if payload.fragmented {
+    if upper.is_fragment {
         return Err(Lie::Hidden("neighbour discovery in fragments"));
     }
     if kind == ADVERTISEMENT {
         let target =
-            ipv6_at(payload.payload, 8).ok_or(Lie::Hidden("the target of an advertisement"))?;
+            ipv6_at(upper.message, 8).ok_or(Lie::Hidden("the target of an advertisement"))?;
         guard.check_ip(target.into())?;
     }
     if !guard.guards_macs() {
         return Ok(());
     }
-    let is_whole = !(payload.incomplete || is_cut && ip.header().payload_length() == 0);
-    let Some(options) = payload.payload.get(options..).filter(|_| is_whole) else {
-        return Err(HIDDEN_OPTION);
-    };
+    let options = upper.message.get(options..).filter(|_| is_whole).ok_or(HIDDEN_OPTION)?;
     check_options(guard, options)
+}
+
+/// What stands behind the extension headers.
+struct Upper<'a> {
+    number: IpNumber,
+    message: &'a [u8],
+    /// Whether it is the first fragment of several.
+    is_fragment: bool,
+}
+
+/// Finds what stands behind the extension headers; `None` in a fragment that is not the first.
+fn upper_layer(mut number: IpNumber, mut rest: &[u8]) -> Result<Option<Upper<'_>>, Lie> {
+    let mut is_fragment = false;
+    loop {
+        let (next, len) = match number {
+            ip_number::IPV6_HOP_BY_HOP | ip_number::IPV6_ROUTE | ip_number::IPV6_DEST_OPTIONS => {
+                let header = Ipv6RawExtHeaderSlice::from_slice(rest).map_err(|_| HIDDEN_CHAIN)?;
+                (header.next_header(), header.slice().len())
+            }
+            ip_number::AUTH => {
+                let header = IpAuthHeaderSlice::from_slice(rest).map_err(|_| HIDDEN_CHAIN)?;
+                (header.next_header(), header.slice().len())
+            }
+            ip_number::IPV6_FRAG => {
+                let header = Ipv6FragmentHeaderSlice::from_slice(rest).map_err(|_| HIDDEN_CHAIN)?;
+                if header.fragment_offset().value() > 0 {
+                    return Ok(None);
+                }
+                is_fragment |= header.is_fragmenting_payload();
+                (header.next_header(), header.slice().len())
+            }
+            _ => return Ok(Some(Upper { number, message: rest, is_fragment })),
+        };
+        (number, rest) = (next, &rest[len..]);
+    }
 }
 
 /// Returns where the options of a neighbour discovery message begin.
@@ -94,23 +129,4 @@ fn check_options(guard: &Guard, mut options: &[u8]) -> Result<(), Lie> {
         options = rest;
     }
     Ok(())
-}
-
-fn is_later_fragment(ip: &LaxIpv6Slice<'_>) -> bool {
-    ip.extensions().clone().into_iter().any(|header| match header {
-        Ipv6ExtensionSlice::Fragment(fragment) => fragment.fragment_offset().value() > 0,
-        _ => false,
-    })
-}
-
-/// Tells whether another header follows, which could not be read, or whose kind must not stand there.
-fn is_extension(number: IpNumber) -> bool {
-    [
-        ip_number::IPV6_HOP_BY_HOP,
-        ip_number::IPV6_ROUTE,
-        ip_number::IPV6_FRAG,
-        ip_number::IPV6_DEST_OPTIONS,
-        ip_number::AUTH,
-    ]
-    .contains(&number)
 }
