@@ -6,8 +6,13 @@ use weft_offload::VnetHeader;
 use weft_vlan::{HEAD_MAX, Head, TAG_LEN, Tags};
 use zerocopy::IntoBytes;
 
+use crate::queue::{ARENA, ARENA_BUDGET, CACHE_LINE, LARGEST_FRAME};
+
 /// Bytes of the virtio-net header in front of each frame. virtio 1.2 §5.1.6, without `num_buffers`.
 pub(crate) const VNET: usize = size_of::<VnetHeader>();
+/// Bytes that are read of a frame with its header at most.
+pub(crate) const ROOM: usize = VNET + LARGEST_FRAME;
+const _: () = assert!(ARENA_BUDGET - CACHE_LINE + ROOM <= ARENA);
 const ADDRESSES: usize = 12;
 
 /// The built front of one frame.

@@ -14,6 +14,9 @@ pub const ARENA: usize = ARENA_BUDGET + LARGEST_FRAME;
 pub(crate) const ARENA_BUDGET: usize = 128 * 1024;
 /// The largest frame that a device or a peer may hand over: 64 KiB of IP, headers and tags, rounded up.
 pub(crate) const LARGEST_FRAME: usize = 70 * 1024;
+/// Frames in the arena begin on cache lines; this is also more than a virtio-net header, so that behind every
+/// beginning below [`ARENA_BUDGET`] there is room for that header and the largest frame.
+pub(crate) const CACHE_LINE: usize = 64;
 
 /// A queue that frames come from. Belongs to one worker.
 pub trait Receive: Send {

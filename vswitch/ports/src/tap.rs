@@ -16,9 +16,9 @@ use zerocopy::FromBytes;
 
 use crate::{
     Burst, Fault, Job, OpenError, Opened, Receive, Scratch, Tally, Transmit,
-    egress::{Front, VNET},
+    egress::{Front, ROOM, VNET},
     error::to,
-    queue::{ARENA, ARENA_BUDGET},
+    queue::{ARENA_BUDGET, CACHE_LINE},
     sys,
 };
 
@@ -120,10 +120,9 @@ impl Receive for TapReceive {
         let base = arena.as_mut_ptr();
         let mut used = 0;
         while !arrivals.is_full() && used < ARENA_BUDGET {
-            let room = ARENA - used;
-            // SAFETY: `used` is below the arena's length, and `room` bytes follow it there.
+            // SAFETY: `used` is a multiple of a cache line below the budget, where `ROOM` bytes follow.
             let read =
-                sys::moved(unsafe { libc::read(self.fd.as_raw_fd(), base.add(used).cast(), room) });
+                sys::moved(unsafe { libc::read(self.fd.as_raw_fd(), base.add(used).cast(), ROOM) });
             let len = match read {
                 Ok(len) => len,
                 Err(error) => match error.raw_os_error() {
@@ -141,7 +140,7 @@ impl Receive for TapReceive {
                 arrivals.refuse(DropReason::Malformed, 1);
                 continue;
             }
-            if len == room {
+            if len == ROOM {
                 // A read that filled the room may have been cut off.
                 arrivals.refuse(DropReason::Oversize, 1);
                 continue;
@@ -159,8 +158,6 @@ impl Receive for TapReceive {
         Ok(arrivals.burst())
     }
 }
-
-const CACHE_LINE: usize = 64;
 
 struct TapTransmit {
     fd: Arc<OwnedFd>,

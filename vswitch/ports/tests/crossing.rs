@@ -14,7 +14,9 @@ use std::{
     time::Duration,
 };
 
-use lab::{Host, Passed, Tagging, Transfer, enter, ip, jobs_for, open_packet, pass, tag, until};
+use lab::{
+    Host, Passed, RawTap, Tagging, Transfer, enter, ip, jobs_for, open_packet, pass, tag, until,
+};
 use weft_core::DropReason;
 use weft_ports::{Opened, Scratch, Tally, stream, tap};
 use weft_vlan::Tpid;
@@ -162,20 +164,17 @@ fn counter(table: &str, protocol: &str, name: &str) -> u64 {
     lines.next().unwrap().nth(position).unwrap().parse().unwrap()
 }
 
-#[test]
-fn udp_super_frames_arrive_as_datagrams() {
-    const SIZE: usize = 1000;
-    const COUNT: usize = 40;
-    enter();
-    let (a, b) = (Host::new(), Host::with_veth("p2"));
-    let mut hop = keep(tap::open("t1", 1).unwrap(), open_packet("p2"));
-    a.take("t1");
-    address(&a, &b);
-    let receiver = b.run(|| UdpSocket::bind("10.0.0.2:7000").unwrap());
-    receiver.set_nonblocking(true).unwrap();
-    let sent: Vec<u8> = (0..COUNT * SIZE).map(|position| (position / 7) as u8).collect();
-    let content = sent.clone();
-    let _sender = a.run(move || {
+const SIZE: usize = 1000;
+const COUNT: usize = 40;
+
+/// Makes the content of the datagrams that [`send_datagrams`] sends.
+fn datagrams() -> Vec<u8> {
+    (0..COUNT * SIZE).map(|position| (position / 7) as u8).collect()
+}
+
+/// Sends `COUNT` datagrams of `SIZE` bytes to 10.0.0.2:7000 as one super-frame; returns the socket.
+fn send_datagrams(from: &Host) -> UdpSocket {
+    from.run(|| {
         let socket = UdpSocket::bind("10.0.0.1:0").unwrap();
         let size = SIZE as libc::c_int;
         // SAFETY: the kernel reads one `int`.
@@ -189,9 +188,21 @@ fn udp_super_frames_arrive_as_datagrams() {
             )
         };
         assert_eq!(set, 0);
-        socket.send_to(&content, "10.0.0.2:7000").unwrap();
+        socket.send_to(&datagrams(), "10.0.0.2:7000").unwrap();
         socket
-    });
+    })
+}
+
+#[test]
+fn udp_super_frames_arrive_as_datagrams() {
+    enter();
+    let (a, b) = (Host::new(), Host::with_veth("p2"));
+    let mut hop = keep(tap::open("t1", 1).unwrap(), open_packet("p2"));
+    a.take("t1");
+    address(&a, &b);
+    let receiver = b.run(|| UdpSocket::bind("10.0.0.2:7000").unwrap());
+    receiver.set_nonblocking(true).unwrap();
+    let _sender = send_datagrams(&a);
     let (mut scratch, mut rightward, mut leftward) =
         (Scratch::new(), Passed::default(), Passed::default());
     let (mut received, mut datagram) = (Vec::new(), [0; 65_536]);
@@ -214,9 +225,9 @@ fn udp_super_frames_arrive_as_datagrams() {
             assert_eq!(len, SIZE);
             received.extend_from_slice(&datagram[..len]);
         }
-        (received.len() >= sent.len()).then_some(())
+        (received.len() >= COUNT * SIZE).then_some(())
     });
-    assert!(received == sent);
+    assert!(received == datagrams());
     assert!(rightward.longest > COUNT * SIZE, "the datagrams did not come as one super-frame");
 }
 
@@ -254,4 +265,84 @@ fn super_frames_inside_a_tunnel_are_marked_as_lying_and_the_port_goes_on() {
         (lying > 0 && sender.is_finished()).then_some(())
     });
     carry_tcp(&mut [hop], [&a, &b]);
+}
+
+#[test]
+fn a_super_frame_is_cut_for_a_guest_that_takes_none() {
+    enter();
+    let host = Host::with_veth("p1");
+    host.ip("link set eth0 address 02:00:00:00:00:01");
+    host.address(1);
+    host.ip("neigh add 10.0.0.2 lladdr 02:00:00:00:00:02 dev eth0");
+    // Its VMM asked its TAP for no offloads.
+    let mut guest = RawTap::open("tap0");
+    let mut hop = keep(open_packet("p1"), open_packet("tap0"));
+    let _sender = send_datagrams(&host);
+    let (mut scratch, mut rightward) = (Scratch::new(), Passed::default());
+    until("the super-frame", || {
+        pass(
+            &mut *hop.left.rx[0],
+            &mut *hop.right.tx[0],
+            &mut scratch,
+            Tagging::Keep,
+            &mut rightward,
+        );
+        (rightward.longest > COUNT * SIZE).then_some(())
+    });
+    assert_eq!(rightward.tally.drops, []);
+    let mut received = Vec::new();
+    while received.len() < COUNT * SIZE {
+        let (metadata, frame) = guest.receive();
+        if frame[12..14] == [0x08, 0x00] && frame[23] == 17 {
+            assert_eq!((metadata, frame.len()), ([0; 10], 42 + SIZE));
+            assert_eq!(
+                sum(&[&[0, 17, 0x03, 0xf0], &frame[26..34], &frame[34..]].concat()),
+                0xffff,
+                "the checksum"
+            );
+            received.extend_from_slice(&frame[42..]);
+        }
+    }
+    assert!(received == datagrams());
+}
+
+/// Adds up 16-bit words in ones' complement. RFC 1071.
+fn sum(bytes: &[u8]) -> u32 {
+    let words = bytes
+        .chunks(2)
+        .map(|word| u32::from(word[0]) << 8 | word.get(1).map_or(0, |&low| low.into()));
+    words.fold(0, |sum, word| {
+        let sum = sum + word;
+        (sum & 0xffff) + (sum >> 16)
+    })
+}
+
+#[test]
+fn a_frame_beyond_64_kib_is_refused_and_not_cut_short() {
+    enter();
+    let (a, b) = (Host::with_veth("p1"), Host::with_veth("p2"));
+    address(&a, &b);
+    let mut hop = keep(open_packet("p1"), open_packet("p2"));
+    a.ip("link set eth0 gso_max_size 180000");
+    let listener = b.run(|| TcpListener::bind("[fd00::2]:80").unwrap());
+    let sender = a.begin(|| {
+        let mut stream = TcpStream::connect("[fd00::2]:80").unwrap();
+        stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+        let _ = stream.write_all(&vec![0; 8 << 20]);
+    });
+    let reader =
+        b.begin(move || std::io::copy(&mut listener.accept().unwrap().0, &mut std::io::sink()));
+    let (mut scratch, mut back, mut oversize) = (Scratch::new(), Passed::default(), 0);
+    until("a refused frame and the sender's end", || {
+        let burst = hop.left.rx[0].receive(&mut scratch).unwrap();
+        for &(reason, frames) in burst.refused() {
+            assert_eq!(reason, DropReason::Oversize);
+            oversize += frames;
+        }
+        assert!(burst.frames().iter().all(|frame| frame.head.wire_len() <= 70 * 1024));
+        hop.right.tx[0].send(&burst, &jobs_for(&burst, Tagging::Keep), &mut Tally::default());
+        pass(&mut *hop.right.rx[0], &mut *hop.left.tx[0], &mut scratch, Tagging::Keep, &mut back);
+        (oversize > 0 && sender.is_finished()).then_some(())
+    });
+    drop((hop, reader));
 }

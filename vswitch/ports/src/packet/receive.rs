@@ -18,10 +18,10 @@ use super::{
 };
 use crate::{
     Burst, Fault, OpenError, Receive, Scratch,
-    egress::VNET,
+    egress::{ROOM, VNET},
     error::to,
     link::Links,
-    queue::{ARENA, ARENA_BUDGET, Arrivals},
+    queue::{ARENA_BUDGET, Arrivals, CACHE_LINE},
     sys,
 };
 
@@ -102,7 +102,7 @@ impl PacketReceive {
                 let stripped = stripped_tag(slot.status(), tci, tpid);
                 // SAFETY: the slot is ours until the ring's next release, which needs the queue that the burst borrows.
                 unsafe { arrivals.push(slot.frame(), slot.frame_len(), stripped, vnet.as_ref()) };
-                *used += slot.frame_len();
+                *used += slot.frame_len().next_multiple_of(CACHE_LINE);
             }
         }
         Ok(false)
@@ -111,18 +111,18 @@ impl PacketReceive {
     /// Takes a frame from the socket's queue; tells whether there was one.
     ///
     /// # Safety
-    /// As for [`PacketReceive::take`]; `used` is below [`ARENA_BUDGET`].
+    /// As for [`PacketReceive::take`]; `used` is a multiple of [`CACHE_LINE`] below [`ARENA_BUDGET`].
     unsafe fn take_queued(
         &mut self,
         arena: *mut u8,
         used: &mut usize,
         arrivals: &mut Arrivals,
     ) -> Result<bool, Fault> {
-        // SAFETY: `used` is below the arena's length, and the rest of it follows.
-        let (into, room) = unsafe { (arena.add(*used), ARENA - *used) };
+        // SAFETY: `used` is below the arena's length.
+        let into = unsafe { arena.add(*used) };
         let queued = loop {
-            // SAFETY: the caller says that the arena can be written behind `used`.
-            match unsafe { queued::take(self.socket.as_fd(), into, room) } {
+            // SAFETY: `used` is a multiple of a cache line below the budget, where `ROOM` bytes follow.
+            match unsafe { queued::take(self.socket.as_fd(), into, ROOM) } {
                 Ok(queued) => break queued,
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EINTR) => {}
@@ -138,7 +138,7 @@ impl PacketReceive {
                 },
             }
         };
-        if queued.len > room || queued.len < VNET {
+        if queued.len > ROOM || queued.len < VNET {
             arrivals.refuse(DropReason::Oversize, 1);
             return Ok(true);
         }
@@ -227,8 +227,6 @@ impl Receive for PacketReceive {
         Ok(arrivals.burst())
     }
 }
-
-const CACHE_LINE: usize = 64;
 
 /// Returns the tag that the kernel has taken off a frame, priority tags included.
 pub(super) fn stripped_tag(status: u32, tci: u16, tpid: u16) -> Option<WireTag> {

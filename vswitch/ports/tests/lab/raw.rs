@@ -4,11 +4,11 @@ use std::{
     ffi::{CString, c_int},
     fs::File,
     io::{self, Read, Write},
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
     time::Duration,
 };
 
-use super::{PATIENCE, is_experiment};
+use super::{PATIENCE, is_experiment, is_readable};
 
 pub(crate) struct Raw {
     socket: OwnedFd,
@@ -64,10 +64,7 @@ impl Raw {
     /// Receives the next experimental frame, if one comes in time.
     pub(crate) fn receive_within(&self, time: Duration) -> Option<Vec<u8>> {
         loop {
-            let mut ready =
-                libc::pollfd { fd: self.socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-            // SAFETY: the kernel reads and writes one entry.
-            if unsafe { libc::poll(&raw mut ready, 1, time.as_millis() as c_int) } == 0 {
+            if !is_readable(self.socket.as_fd(), time) {
                 return None;
             }
             let frame = self.receive_one();
@@ -150,6 +147,7 @@ impl RawTap {
     /// Receives the next experimental frame, with its metadata.
     pub(crate) fn receive(&mut self) -> ([u8; 10], Vec<u8>) {
         loop {
+            assert!(is_readable(self.file.as_fd(), PATIENCE), "a frame arrives");
             let mut bytes = vec![0; 80_000];
             let len = self.file.read(&mut bytes).unwrap();
             let (metadata, frame) = bytes[..len].split_first_chunk().unwrap();
