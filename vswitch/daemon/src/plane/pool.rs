@@ -4,7 +4,7 @@ use std::{
     io,
     os::fd::OwnedFd,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{Sender, channel},
     },
     thread::{Builder, JoinHandle},
@@ -35,6 +35,8 @@ pub(crate) struct QueueEnded {
 pub(crate) struct Pool {
     plan: Arc<ArcSwap<Plan>>,
     workers: Vec<Handle>,
+    /// Queues that wait for the plan that knows their ports, with the workers that they are for.
+    attached: Mutex<Vec<(usize, Attachment)>>,
 }
 
 struct Handle {
@@ -56,7 +58,7 @@ impl Pool {
                 Builder::new().name(format!("weft-worker-{id}")).spawn(move || worker.run())?;
             handles.push(Handle { commands, wake, thread: Some(thread) });
         }
-        Ok(Self { plan, workers: handles })
+        Ok(Self { plan, workers: handles, attached: Mutex::default() })
     }
 
     /// Returns how many workers there are.
@@ -64,13 +66,18 @@ impl Pool {
         self.workers.len()
     }
 
-    /// Puts a plan in force. The one before may be in use until [`Pool::pass`].
+    /// Puts a plan in force, and the queues that were attached for it. The plan before may be in use until
+    /// [`Pool::pass`].
     pub(crate) fn swap(&self, plan: Plan) {
         self.plan.store(Arc::new(plan));
+        for (worker, attachment) in self.attached().drain(..) {
+            self.workers[worker].tell(Command::Attach(attachment));
+        }
     }
 
     /// Hands the receiving queues of a port to the workers, dealt out in turn beginning with the port's own
-    /// number, and has its sending queues watched for room. Returns the sending side for the next plan.
+    /// number, and has its sending queues watched for room, all with the next plan: an answer to the first frame
+    /// finds its way back. Returns the sending side for that plan.
     pub(crate) fn attach(&self, port: PortId, generation: u64, opened: Opened) -> Arc<Egress> {
         let egress = Arc::new(Egress::new(opened.tx));
         let ingress = opened.rx.into_iter().map(Source::Ingress);
@@ -79,13 +86,14 @@ impl Pool {
             .map(|queue| Source::Backlog { egress: egress.clone(), queue });
         for (position, source) in ingress.chain(backlog).enumerate() {
             let worker = (port.index() + position) % self.workers.len();
-            self.workers[worker].tell(Command::Attach(Attachment { port, generation, source }));
+            self.attached().push((worker, Attachment { port, generation, source }));
         }
         egress
     }
 
     /// Takes a port's queues from the workers.
     pub(crate) fn detach(&self, port: PortId) {
+        self.attached().retain(|(_, attachment)| attachment.port != port);
         for worker in &self.workers {
             worker.tell(Command::Detach(port));
         }
@@ -103,6 +111,10 @@ impl Pool {
             // An error means that the worker has ended: it holds no plan any more.
             let _ = passed.await;
         }
+    }
+
+    fn attached(&self) -> MutexGuard<'_, Vec<(usize, Attachment)>> {
+        self.attached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
