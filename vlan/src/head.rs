@@ -129,9 +129,9 @@ impl Head {
         u16::from_be_bytes([self.bytes[12], self.bytes[13]])
     }
 
-    /// Returns the tag that follows the outermost one, when it is complete.
+    /// Returns the tag that follows the outermost one, when it is complete and an EtherType behind it.
     pub fn second_tag(&self) -> Option<WireTag> {
-        WireTag::read(&self.bytes()[ADDRESSES.min(self.bytes().len())..])
+        self.bytes().get(ADDRESSES..ETHERNET_HEADER + TAG_LEN).and_then(WireTag::read)
     }
 
     /// Tells whether the payload behind the outermost tag begins with this TPID, complete or cut short.
@@ -173,7 +173,10 @@ mod tests {
         let bare = frame(&[0x08, 0x00, 0x45]);
         let stripped = Head::read(&bare, bare.len(), Some(tag));
         assert_eq!(stripped.bytes(), head.bytes());
-        assert_eq!((stripped.consumed(), stripped.in_band_tag_len(), stripped.wire_len()), (15, 0, 19));
+        assert_eq!(
+            (stripped.consumed(), stripped.in_band_tag_len(), stripped.wire_len()),
+            (15, 0, 19)
+        );
     }
 
     #[test]
@@ -184,6 +187,9 @@ mod tests {
         assert_eq!(head.tag(), Some(outer));
         assert_eq!(head.second_tag(), Some(WireTag::new(Tpid::Dot1Q, Tci::from_bits(20))));
         assert!(head.is_followed_by(Tpid::Dot1Q));
+        let cut = Head::read(&bytes[..16], 16, Some(outer));
+        assert_eq!(cut.second_tag(), None);
+        assert!(cut.is_followed_by(Tpid::Dot1Q));
     }
 
     #[test]

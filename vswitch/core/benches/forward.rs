@@ -79,7 +79,7 @@ fn run(criterion: &mut Criterion, name: &str, switch: &Switch, bursts: &[Vec<Hea
                     switch.forward(Timestamp::from_micros(1_500_000), port(0), black_box(head));
                 if let Ok(egress) = egress {
                     for copy in egress.copies() {
-                        black_box(copy);
+                        let _ = black_box(copy);
                     }
                 }
             }

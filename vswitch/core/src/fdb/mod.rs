@@ -100,8 +100,8 @@ impl Limits {
 pub(crate) enum Learning {
     /// It is known there.
     Known,
-    /// It was known on another port.
-    Moves,
+    /// It was known on another port; these addresses make room for it on its new one.
+    Moves(Vec<(VlanId, MacAddr)>),
     /// It is new; these addresses make room for it.
     New(Vec<(VlanId, MacAddr)>),
     /// There is no room that its port could give.
@@ -200,11 +200,9 @@ impl Fdb {
         let is_held = self.table.slot(slot).read().is_some_and(|(held, value)| {
             held == key && !self.is_dead(slot, Ticks::at(now), limits) && value.port() != port
         });
-        if is_held {
-            return Learning::Moves;
-        }
         let victims = plan.victims().filter_map(|slot| self.table.slot(slot).read());
-        Learning::New(victims.filter_map(|(key, _)| Some((key.vlan()?, key.mac()))).collect())
+        let forgotten = victims.filter_map(|(key, _)| Some((key.vlan()?, key.mac()))).collect();
+        if is_held { Learning::Moves(forgotten) } else { Learning::New(forgotten) }
     }
 
     /// Forgets entries; returns how many live ones there were. They are gone for readers at once, except where

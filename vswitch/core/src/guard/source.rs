@@ -127,7 +127,13 @@ fn behind_tags(head: &Head) -> Result<(u16, &[u8]), Lie> {
     let mut rest = head.bytes().get(ETHERNET_HEADER - 2..).unwrap_or_default();
     loop {
         let Some((&ethertype, packet)) = rest.split_first_chunk() else {
-            return Err(Lie::Hidden("what stands behind its tags"));
+            // A frame that ends among its tags claims nothing more.
+            let is_cut = head.bytes().len() < head.untagged_len();
+            return if is_cut {
+                Err(Lie::Hidden("what stands behind its tags"))
+            } else {
+                Ok((0, &[]))
+            };
         };
         let ethertype = u16::from_be_bytes(ethertype);
         rest = match packet.strip_prefix(&SNAP) {

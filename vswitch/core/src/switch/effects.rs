@@ -69,21 +69,19 @@ impl Effects for Told {
         let learning = heard.fdb.would_learn(heard.now, heard.limits, vlan, mac, port);
         self.step("learn", || match &learning {
             Learning::Known => format!("{mac} is known here in VLAN {vlan}"),
-            Learning::Moves => format!("{mac} moves here in VLAN {vlan} from another port"),
-            Learning::New(forgotten) if forgotten.is_empty() => {
-                format!("{mac} is new in VLAN {vlan} and is learned here")
+            Learning::Moves(forgotten) => {
+                let price = price(forgotten);
+                format!("{mac} moves here in VLAN {vlan} from another port{price}")
             }
-            Learning::New(forgotten) => format!(
-                "{mac} is new in VLAN {vlan} and is learned here; the table or this port is at its limit, so \
-                 that {} is forgotten",
-                forgotten.iter().map(|(_, mac)| mac.to_string()).collect::<Vec<_>>().join(" and ")
-            ),
+            Learning::New(forgotten) => {
+                format!("{mac} is new in VLAN {vlan} and is learned here{}", price(forgotten))
+            }
             Learning::Refused => {
                 format!("{mac} is not learned in VLAN {vlan}: there is no room for it")
             }
         });
         self.learned = (learning != Learning::Refused).then_some(((vlan, mac), port));
-        if let Learning::New(forgotten) = learning {
+        if let Learning::New(forgotten) | Learning::Moves(forgotten) = learning {
             self.forgotten = forgotten;
         }
     }
@@ -102,6 +100,14 @@ impl Effects for Told {
 
     fn step(&mut self, stage: &'static str, text: impl FnOnce() -> String) {
         self.steps.push(Step { stage, text: text() });
+    }
+}
+
+fn price(forgotten: &[(VlanId, MacAddr)]) -> String {
+    let macs: Vec<String> = forgotten.iter().map(|(_, mac)| mac.to_string()).collect();
+    match macs.len() {
+        0 => String::new(),
+        _ => format!("; a limit is reached, so that {} is forgotten", macs.join(" and ")),
     }
 }
 

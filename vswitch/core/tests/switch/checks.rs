@@ -135,8 +135,10 @@ fn a_frame_may_be_as_long_as_the_mtu_and_two_tags() {
             PortSpec { mtu: 996, ..spec(port(5), access(10)) },
         ]
     };
-    // ingress, tags, whole length on the wire, expected on every egress
-    let cases: [(u16, &[Tag], usize, Result<&[(u16, Option<DropReason>)], DropReason>); 12] = [
+    // Ingress, tags, whole length on the wire, expected on every egress.
+    type Case<'a> = (u16, &'a [Tag], usize, Result<Copies, DropReason>);
+    type Copies = &'static [(u16, Option<DropReason>)];
+    let cases: [Case<'_>; 12] = [
         (1, &[], 1014, Ok(&[(2, None), (3, None), (4, None), (5, Some(Oversize))])),
         (1, &[], 1015, Err(Oversize)),
         (1, &[], 1010, Ok(&[(2, None), (3, None), (4, None), (5, None)])),
@@ -353,4 +355,6 @@ fn a_trace_knows_what_learning_would_push_out() {
     assert_eq!(send(&switch, 0, 1, &untagged(host(1), host(4))), ports(&[2, 3]));
     assert_eq!(send(&switch, 0, 2, &untagged(host(1), host(2))), ports(&[1, 3]));
     assert_eq!(send(&switch, 0, 2, &untagged(host(4), host(2))), ports(&[1]));
+    // Host 2 moves to port 1 and pushes out host 4.
+    assert_eq!(send(&switch, 0, 1, &untagged(host(4), host(2))), ports(&[2, 3]));
 }

@@ -158,7 +158,7 @@ fn ethernet_arp_and_ipv4_sources() {
         (ethernet(own(), &[q(10)], 0x0806, &arp(2, own(), OTHER4)), BY_MACS),
         (ethernet(own(), &[q(10), ad(5), q(6)], 0x0806, &arp(2, own(), OTHER4)), BY_MACS),
         (ethernet(own(), &[q(10), ad(5), q(6)], 0x0806, &arp(2, own(), OWN4)), ALL),
-        (ethernet(own(), &[q(10), ad(5)], 0x8100, &[0]), NONE),
+        (ethernet(own(), &[q(10), ad(5)], 0x8100, &[0]), ALL),
         (ethernet(own(), &[ad(1); 40], 0x0800, &[0; 20]), NONE),
         (
             ethernet(

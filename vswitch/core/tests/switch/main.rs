@@ -6,3 +6,5 @@ mod checks;
 mod common;
 mod guards;
 mod modes;
+mod random;
+mod reference;

@@ -34,6 +34,8 @@ fn all_modes() -> Switch {
 
 /// A copy that leaves with these tags, or does not leave.
 type Copy = (u16, Result<Vec<Tag>, DropReason>);
+/// Ingress, tags on arrival, and what becomes of the frame.
+type Case = (u16, Vec<Tag>, Result<Vec<Copy>, DropReason>);
 
 fn to(id: u16, tags: &[Tag]) -> Copy {
     (id, Ok(tags.to_vec()))
@@ -47,7 +49,7 @@ fn not(id: u16, reason: DropReason) -> Copy {
 fn broadcast_frames_enter_and_leave_every_mode_as_the_contract_says() {
     // Priority 5, drop eligible.
     let p = |vid: u16| 0xb000 | vid;
-    let cases: Vec<(u16, Vec<Tag>, Result<Vec<Copy>, DropReason>)> = vec![
+    let cases: Vec<Case> = vec![
         // Access: untagged and priority-tagged; the priority is kept.
         (
             A1,
@@ -315,6 +317,10 @@ fn a_tag_cut_short_is_malformed_where_it_would_be_the_ports_own() {
     let behind_member = frame(BROADCAST, host(1), &[q(10)], &[0x81, 0x00, 0x00]);
     let copies = forward(&all_modes(), seconds(0), port(T), &head(&behind_member)).unwrap();
     assert!(copies.contains(&(port(N), Err(AmbiguousTag))));
+    // And behind a service tag it is no customer's tag.
+    let behind_service = frame(BROADCAST, host(1), &[ad(300)], &[0x81, 0x00, 0x00, 0x0c]);
+    let copies = forward(&all_modes(), seconds(0), port(S), &head(&behind_service)).unwrap();
+    assert!(copies.contains(&(port(K), Err(CustomerVlanNotMember))));
 }
 
 #[test]
