@@ -9,7 +9,7 @@ use weft_vlan::{Head, Tags, WireTag};
 /// Frames in a burst at most.
 pub const BURST: usize = 64;
 /// Bytes that a worker sets aside for the payload of one burst: room for the largest frame behind
-/// [`ARENA_BUDGET`] bytes of others, so that large frames are delivered while they are in the cache.
+/// 128 KiB of others, so that large frames are delivered while they are in the cache.
 pub const ARENA: usize = ARENA_BUDGET + LARGEST_FRAME;
 pub(crate) const ARENA_BUDGET: usize = 128 * 1024;
 /// The largest frame that a device or a peer may hand over: 64 KiB of IP, headers and tags, rounded up.
@@ -170,10 +170,6 @@ impl Arrivals {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.frames.is_empty() && self.refused.is_empty()
-    }
-
-    pub(crate) fn has_frames(&self) -> bool {
-        !self.frames.is_empty()
     }
 
     /// Adds a frame that lies in one piece of memory.

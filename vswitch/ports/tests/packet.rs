@@ -205,6 +205,22 @@ fn a_deleted_device_ends_the_queue_once_what_waits_is_taken() {
 }
 
 #[test]
+fn a_deleted_device_ends_the_queue_though_large_frames_waited() {
+    enter();
+    let host = Host::with_veth("p1");
+    ip("link set p1 mtu 9000");
+    host.ip("link set eth0 mtu 9000");
+    let mut port = open_packet("p1");
+    let far = host.run(|| Raw::open("eth0"));
+    far.send(&frame(&[], 9000, 1)).unwrap();
+    ip("link del p1");
+    let mut sink = Sink::new();
+    assert_eq!(sink.expect(&mut *port.rx[0], 1).frames, [frame(&[], 9000, 1)]);
+    let fault = until("the end", || sink.receive(&mut *port.rx[0]).err());
+    assert!(matches!(fault, Fault::DeviceGone), "{fault:?}");
+}
+
+#[test]
 fn a_device_deleted_while_it_is_down_ends_the_queue() {
     enter();
     let _host = Host::with_veth("p1");

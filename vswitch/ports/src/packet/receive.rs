@@ -40,6 +40,8 @@ pub(super) struct PacketReceive {
     ring: Option<Ring>,
     index: c_int,
     device: Device,
+    /// Whether the kernel said beside a frame that it dropped others.
+    losing: bool,
 }
 
 impl PacketReceive {
@@ -64,7 +66,7 @@ impl PacketReceive {
         sys::set_option(socket.as_fd(), libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, promiscuous)
             .map_err(to("make the device promiscuous"))?;
         let readiness = Readiness::of(socket.as_fd()).map_err(to("watch the packet socket"))?;
-        Ok(Self { socket, readiness, ring: Some(ring), index, device: Device::Up })
+        Ok(Self { socket, readiness, ring: Some(ring), index, device: Device::Up, losing: false })
     }
 
     /// Takes frames until the burst has no room for more; tells whether it stopped because nothing waits.
@@ -87,9 +89,7 @@ impl PacketReceive {
                 continue;
             };
             let Some(slot) = ring.take() else { return Ok(true) };
-            if slot.says(libc::TP_STATUS_LOSING) {
-                self.count_losses(arrivals)?;
-            }
+            self.losing |= slot.says(libc::TP_STATUS_LOSING);
             if slot.says(libc::TP_STATUS_COPY) {
                 // SAFETY: the caller says so.
                 unsafe { self.take_queued(arena, used, arrivals)? };
@@ -152,25 +152,25 @@ impl PacketReceive {
         Ok(true)
     }
 
-    /// Counts what the kernel dropped since it was asked last.
-    fn count_losses(&mut self, arrivals: &mut Arrivals) -> io::Result<()> {
+    /// Counts what the kernel dropped since it was asked last; returns the reason.
+    fn count_losses(&mut self, arrivals: &mut Arrivals) -> io::Result<Option<DropReason>> {
+        self.losing = false;
         let stats: libc::tpacket_stats =
             sys::get_option(self.socket.as_fd(), libc::SOL_PACKET, libc::PACKET_STATISTICS)?;
         if stats.tp_drops == 0 {
-            return Ok(());
+            return Ok(None);
         }
-        if self.ring.as_mut().is_none_or(Ring::was_full) {
-            arrivals.refuse(DropReason::QueueFull, stats.tp_drops.into());
-            return Ok(());
-        }
-        // With room in the ring, what is dropped is a super-frame that virtio-net has no name for. Linux then
-        // forgets that it had reserved the slot and drops everything (`rx_owner_map` in `tpacket_rcv`), and setting
-        // the ring up anew for each such frame would let a guest stall the worker: so the ring is given up for good.
-        arrivals.refuse(DropReason::UnsupportedOffload, stats.tp_drops.into());
-        if arrivals.has_frames() {
-            // The frames lie in the ring, and that they came shows that it still works.
-            return Ok(());
-        }
+        // With room in the ring, the kernel drops only super-frames that virtio-net has no name for.
+        let was_full = self.ring.as_mut().is_none_or(Ring::was_full);
+        let reason = if was_full { DropReason::QueueFull } else { DropReason::UnsupportedOffload };
+        arrivals.refuse(reason, stats.tp_drops.into());
+        Ok(Some(reason))
+    }
+
+    /// Goes on without the ring. Linux leaves the slot reserved in which it cannot put a super-frame
+    /// (`rx_owner_map` in `tpacket_rcv`) and drops everything from there on. A new ring for each such frame would
+    /// let a guest stall the worker, so there is none any more.
+    fn give_up_ring(&mut self) -> io::Result<()> {
         self.ring = None;
         Ring::give_up(self.socket.as_fd())
     }
@@ -189,11 +189,18 @@ impl PacketReceive {
         }
         // A device goes down before it goes away. Its driver's name is looked up under the lock that its removal
         // holds from beginning to end, so that what the socket says thereafter is final.
-        let _ = Links::open().and_then(|links| links.driver(&links.name(self.index as u32)?));
+        let state = Links::open().and_then(|links| {
+            let name = links.name(self.index as u32)?;
+            // Not every device has one to name; the lock is what counts.
+            let _ = links.driver(&name);
+            links.state(&name)
+        });
         match bound_to(self.socket.as_fd())? {
-            (_, index) if index == self.index => Ok(()),
-            _ => Err(Fault::DeviceGone),
+            (_, index) if index != self.index => return Err(Fault::DeviceGone),
+            _ if state.is_ok_and(|state| state.up) => self.device = Device::Up,
+            _ => {}
         }
+        Ok(())
     }
 }
 
@@ -220,9 +227,11 @@ impl Receive for PacketReceive {
         }
         if arrivals.is_empty() && nothing_waits {
             self.check_device()?;
+            if self.count_losses(arrivals)? == Some(DropReason::UnsupportedOffload) {
+                self.give_up_ring()?;
+            }
+        } else if self.losing {
             self.count_losses(arrivals)?;
-        } else {
-            self.device = Device::Up;
         }
         Ok(arrivals.burst())
     }

@@ -1,6 +1,6 @@
 //! What a stream is still to send: whole frames with their lengths, finished in software, in one bounded buffer.
 
-use std::slice;
+use std::ptr;
 
 use weft_core::DropReason;
 use weft_offload::{Segments, finish_checksum};
@@ -131,11 +131,18 @@ fn append(to: &mut Vec<u8>, head: &Head, rest: &[libc::iovec], tags: Tags) {
     let len = put_head(&mut front, head, tags);
     to.extend_from_slice(&front[..len]);
     for piece in rest {
-        // SAFETY: the pieces are a burst's scatter list, which is valid while the caller borrows the burst, and
-        // nobody writes to what queues of this kind hand out.
-        to.extend_from_slice(unsafe {
-            slice::from_raw_parts(piece.iov_base.cast(), piece.iov_len)
-        });
+        let begin = to.len();
+        to.reserve(piece.iov_len);
+        // SAFETY: the pieces are a burst's scatter list, which can be read while the caller borrows the burst, and
+        // the vector has room for so many bytes more, all of which are written.
+        unsafe {
+            ptr::copy_nonoverlapping(
+                piece.iov_base.cast(),
+                to.as_mut_ptr().add(begin),
+                piece.iov_len,
+            );
+            to.set_len(begin + piece.iov_len);
+        }
     }
 }
 
