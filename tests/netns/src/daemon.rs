@@ -147,14 +147,14 @@ impl Daemon {
         assert!(found.is_some(), "the daemon never said `weftd: ready` after a restart");
     }
 
-    /// Returns the resident memory in KiB.
+    /// Returns the memory of its own in KiB, without what is shared with the kernel.
     ///
     /// # Panics
     /// When the process is gone.
-    pub fn resident_kib(&self) -> u64 {
+    pub fn own_memory_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the daemon runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has a VmRSS");
-        line.trim().trim_end_matches(" kB").parse().expect("VmRSS is a number of kB")
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("a process has an RssAnon");
+        line.trim().trim_end_matches(" kB").parse().expect("RssAnon is a number of kB")
     }
 
     /// Tells whether it still runs.

@@ -186,13 +186,13 @@ fn image_directory() -> PathBuf {
 
 /// What the guest's init runs: each line is a number and a command; the answer ends with `@@number code`.
 const SHELL: &str = "\
-stty -F /dev/ttyS1 raw -echo 115200
 for card in /sys/class/net/*; do
     name=${card##*/}
     [ $name = lo ] || [ $name = eth0 ] || ip link set $name name eth0
 done
-echo WEFT-GUEST-READY >/dev/ttyS0
 exec </dev/ttyS1 >/dev/ttyS1 2>&1
+stty raw -echo 115200
+echo WEFT-GUEST-READY >/dev/ttyS0
 while read -r number line; do
     sh -c \"$line\" </dev/null
     echo \"@@$number $?\"

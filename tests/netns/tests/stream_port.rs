@@ -152,14 +152,14 @@ fn a_slow_reader_holds_up_nobody(workers: usize) {
     let hello = Frame::new(mac(9), BROADCAST).text("hello").bytes();
     slow.send(&hello);
     nic.expect_frame(&hello);
-    let resident = daemon.resident_kib();
+    let resident = daemon.own_memory_kib();
     for number in 0..4000 {
         let frame = Frame::new(mac(1), BROADCAST).text(&format!("number {number}")).len(1500).bytes();
         nic.send(&frame);
         other.expect_frame(&frame);
     }
     ctl.wait_for_drops("srv", "tx", "queue-full", 1);
-    assert!(daemon.resident_kib() < resident + 8 * 1024, "{} KiB, then {}", resident, daemon.resident_kib());
+    assert!(daemon.own_memory_kib() < resident + 8 * 1024, "{} KiB, then {}", resident, daemon.own_memory_kib());
     // What it does read is whole frames in order, and it goes on from there.
     let last = Frame::new(mac(1), BROADCAST).text("last").bytes();
     until("the slow one gets something new", || {
