@@ -8,6 +8,9 @@ use std::{
 
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 
+/// Bytes of a line that `miette` is asked to draw; beyond 65 535 columns it panics.
+const LONGEST_LINE_DRAWN: usize = 1000;
+
 /// A place in the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -131,8 +134,10 @@ impl fmt::Display for ConfigErrors {
 impl std::error::Error for ConfigErrors {}
 
 impl Diagnostic for ConfigErrors {
+    /// Returns the text to draw the mistakes in; `None` where a line of it is too long for any screen.
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        Some(&*self.source)
+        let drawable = self.source.inner().lines().all(|line| line.len() <= LONGEST_LINE_DRAWN);
+        drawable.then_some(&*self.source as &dyn SourceCode)
     }
 
     fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {

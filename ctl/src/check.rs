@@ -120,8 +120,9 @@ impl Source {
     }
 }
 
-/// Draws every mistake with its lines, and says at the end how many there are.
+/// Draws every mistake with its lines, and says at the end how many there are; an error where a line is too long.
 fn picture(mistakes: &ConfigErrors, name: &str, paint: Paint) -> Result<String, fmt::Error> {
+    let text = mistakes.source_code().ok_or(fmt::Error)?;
     let theme = match paint {
         Paint::Color => GraphicalTheme::unicode(),
         Paint::Plain => GraphicalTheme::unicode_nocolor(),
@@ -129,7 +130,7 @@ fn picture(mistakes: &ConfigErrors, name: &str, paint: Paint) -> Result<String, 
     let handler = GraphicalReportHandler::new_themed(theme).with_links(false).with_width(100);
     let mut drawn = String::new();
     for mistake in mistakes.mistakes() {
-        handler.render_report(&mut drawn, &InText { mistake, text: mistakes.source_code() })?;
+        handler.render_report(&mut drawn, &InText { mistake, text })?;
         drawn.push('\n');
     }
     if let Some(unlisted) = mistakes.help() {
@@ -146,7 +147,7 @@ fn picture(mistakes: &ConfigErrors, name: &str, paint: Paint) -> Result<String, 
 /// A mistake together with the text that it is in.
 struct InText<'a> {
     mistake: &'a Mistake,
-    text: Option<&'a dyn SourceCode>,
+    text: &'a dyn SourceCode,
 }
 
 impl fmt::Debug for InText<'_> {
@@ -165,7 +166,7 @@ impl std::error::Error for InText<'_> {}
 
 impl Diagnostic for InText<'_> {
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.text
+        Some(self.text)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
