@@ -100,7 +100,8 @@ mod tests {
 
     #[test]
     fn ranges_join_neighbours_only() {
-        let set: VlanSet = [20, 10, 100, 101, 102, 4094].into_iter().filter_map(VlanId::new).collect();
+        let set: VlanSet =
+            [20, 10, 100, 101, 102, 4094].into_iter().filter_map(VlanId::new).collect();
         assert_eq!(set.to_string(), "10, 20, 100-102, 4094");
         assert_eq!(set.len(), 6);
         assert!(!set.contains(VlanId::new(11).unwrap()));

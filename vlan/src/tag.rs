@@ -127,7 +127,13 @@ impl Tci {
 
 impl fmt::Debug for Tci {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "vid {} pcp {} dei {}", self.vid(), self.priority().pcp(), self.priority().dei())
+        write!(
+            out,
+            "vid {} pcp {} dei {}",
+            self.vid(),
+            self.priority().pcp(),
+            self.priority().dei()
+        )
     }
 }
 
@@ -199,7 +205,8 @@ mod tests {
 
     #[test]
     fn a_tag_reads_back_as_written() {
-        let tag = WireTag::new(Tpid::Dot1ad, Tci::new(VlanId::new(300).unwrap(), Priority::new(5, 1)));
+        let tag =
+            WireTag::new(Tpid::Dot1ad, Tci::new(VlanId::new(300).unwrap(), Priority::new(5, 1)));
         assert_eq!(tag.to_bytes(), [0x88, 0xa8, 0xb1, 0x2c]);
         assert_eq!(WireTag::read(&tag.to_bytes()), Some(tag));
         assert_eq!(tag.tci.priority(), Priority::new(5, 1));

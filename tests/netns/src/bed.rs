@@ -53,7 +53,12 @@ impl Bed {
     /// Starts a switch with these ports. `preamble` stands in front of their tables.
     #[track_caller]
     pub fn start(lab: &Lab, kind: Kind, preamble: &str, members: &[Member]) -> Self {
-        let monitor = Member { name: MONITOR, keys: "vlan = { trunk = \"all\" }", on_wire: &[], at_monitor: &[] };
+        let monitor = Member {
+            name: MONITOR,
+            keys: "vlan = { trunk = \"all\" }",
+            on_wire: &[],
+            at_monitor: &[],
+        };
         let mut config = preamble.to_owned();
         let mut nics = BTreeMap::new();
         for member in members.iter().chain([&monitor]) {
@@ -66,7 +71,10 @@ impl Bed {
                 }
                 Kind::Stream => {
                     let socket = lab.path(&format!("{name}.sock"));
-                    config.push_str(&format!("type = \"stream\"\nsocket = \"{}\"\n", socket.display()));
+                    config.push_str(&format!(
+                        "type = \"stream\"\nsocket = \"{}\"\n",
+                        socket.display()
+                    ));
                 }
             }
             config.push_str(&format!("{}\n", member.keys));
@@ -79,7 +87,8 @@ impl Bed {
             };
             Counted { wire, sent: Traffic::default(), received: Traffic::default() }
         };
-        let members: Vec<_> = members.iter().map(|member| (member.clone(), attach(member.name))).collect();
+        let members: Vec<_> =
+            members.iter().map(|member| (member.clone(), attach(member.name))).collect();
         let monitor = attach(MONITOR);
         let ctl = daemon.ctl();
         for name in members.iter().map(|(member, _)| member.name).chain([MONITOR]) {
@@ -104,7 +113,8 @@ impl Bed {
         let ports = self.daemon.ctl().json("port list");
         let wires = self.members.iter_mut().map(|(member, wire)| (member.name, wire));
         for (name, wire) in wires.chain([(MONITOR, &mut self.monitor)]) {
-            let port = ports.as_array().and_then(|ports| ports.iter().find(|port| port["name"] == name));
+            let port =
+                ports.as_array().and_then(|ports| ports.iter().find(|port| port["name"] == name));
             let port = port.unwrap_or_else(|| panic!("no port {name}"));
             // Markers for others are still on their way to the test.
             let deadline = Instant::now() + PATIENCE;
@@ -137,7 +147,9 @@ impl Bed {
             let marker = marker(self.round, u8::MAX);
             if ingress == MONITOR {
                 // Its frames reach every member; any of them can bear witness.
-                let Some((member, wire)) = self.members.first_mut() else { panic!("a bed has members") };
+                let Some((member, wire)) = self.members.first_mut() else {
+                    panic!("a bed has members")
+                };
                 self.monitor.send(&tagged(&marker, member.at_monitor));
                 let got = wire.before_marker(&tagged(&marker, member.on_wire));
                 delivery.entry(member.name).or_default().extend(got);
@@ -165,7 +177,10 @@ impl Bed {
     }
 
     fn index(&self, name: &str) -> usize {
-        self.members.iter().position(|(member, _)| member.name == name).unwrap_or_else(|| panic!("no port {name}"))
+        self.members
+            .iter()
+            .position(|(member, _)| member.name == name)
+            .unwrap_or_else(|| panic!("no port {name}"))
     }
 }
 

@@ -35,7 +35,12 @@ impl Ctl {
     /// Returns the command for these arguments, not started.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary("weftctl"));
-        command.arg("--socket").arg(&self.socket).args(arguments).stdin(Stdio::null()).env_remove("WEFT_SOCKET");
+        command
+            .arg("--socket")
+            .arg(&self.socket)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .env_remove("WEFT_SOCKET");
         command
     }
 
@@ -88,7 +93,8 @@ impl Ctl {
     #[track_caller]
     pub fn json(&self, line: &str) -> Value {
         let text = self.run(&format!("--json {line}"));
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("weftctl --json {line}: {error}:\n{text}"))
+        serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("weftctl --json {line}: {error}:\n{text}"))
     }
 
     /// Returns one port as `port list --json` shows it.

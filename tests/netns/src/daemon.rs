@@ -15,6 +15,7 @@ use crate::{Ctl, Lab, Namespace, Process, binaries::binary, wait::PATIENCE};
 pub struct Daemon {
     space: Namespace,
     directory: PathBuf,
+    wrapper: Vec<String>,
     process: Process,
     /// Earlier runs on the same files, kept for what they said.
     earlier: Vec<Process>,
@@ -29,6 +30,16 @@ impl Daemon {
     /// When it does not become ready.
     #[track_caller]
     pub fn start(lab: &Lab, name: &str, config: &str) -> Self {
+        Self::start_by(lab, name, config, &[])
+    }
+
+    /// Starts a daemon as [`Daemon::start`] does, by a command that gets the daemon's command line behind its own
+    /// arguments and ends in it.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[track_caller]
+    pub fn start_by(lab: &Lab, name: &str, config: &str, wrapper: &[&str]) -> Self {
         let directory = lab.path(name);
         fs::create_dir_all(&directory).expect("a directory for the daemon can be made");
         let config = if config.contains("[daemon]") {
@@ -37,8 +48,20 @@ impl Daemon {
             format!("[daemon]\nworkers = {}\n\n{config}", lab.workers())
         };
         fs::write(directory.join("weft.toml"), config).expect("the configuration can be written");
-        let process = launch(lab.switch(), &directory);
-        Self { space: lab.switch().clone(), directory, process, earlier: Vec::new() }.ready()
+        let wrapper = wrapper.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+        let process = Process::start("weftd", lab.switch(), command(&directory, &wrapper));
+        Self { space: lab.switch().clone(), directory, wrapper, process, earlier: Vec::new() }
+            .ready()
+    }
+
+    /// Returns the command that starts a daemon on the same files.
+    pub fn command(&self) -> Command {
+        command(&self.directory, &self.wrapper)
+    }
+
+    /// Returns the path of the program.
+    pub fn binary(&self) -> PathBuf {
+        binary("weftd")
     }
 
     #[track_caller]
@@ -120,7 +143,16 @@ impl Daemon {
     /// When it does not end.
     #[track_caller]
     pub fn terminate(&mut self) -> ExitStatus {
-        self.process.signal(Signal::SIGTERM);
+        self.end_by(Signal::SIGTERM)
+    }
+
+    /// Ends it by a signal.
+    ///
+    /// # Panics
+    /// When it does not end.
+    #[track_caller]
+    pub fn end_by(&mut self, signal: Signal) -> ExitStatus {
+        self.process.signal(signal);
         self.process.wait()
     }
 
@@ -141,7 +173,7 @@ impl Daemon {
     #[track_caller]
     pub fn restart(&mut self) {
         assert!(self.process.ended().is_some(), "the daemon still runs");
-        let next = launch(&self.space, &self.directory);
+        let next = Process::start("weftd", &self.space, self.command());
         self.earlier.push(std::mem::replace(&mut self.process, next));
         let found = self.process.log.find(0, PATIENCE, |line| line.contains("weftd: ready"));
         assert!(found.is_some(), "the daemon never said `weftd: ready` after a restart");
@@ -152,8 +184,12 @@ impl Daemon {
     /// # Panics
     /// When the process is gone.
     pub fn own_memory_kib(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the daemon runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("a process has an RssAnon");
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the daemon runs");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"))
+            .expect("a process has an RssAnon");
         line.trim().trim_end_matches(" kB").parse().expect("RssAnon is a number of kB")
     }
 
@@ -163,10 +199,17 @@ impl Daemon {
     }
 }
 
-fn launch(space: &Namespace, directory: &Path) -> Process {
-    let mut command = Command::new(binary("weftd"));
+fn command(directory: &Path, wrapper: &[String]) -> Command {
+    let mut command = match wrapper.split_first() {
+        Some((program, arguments)) => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(binary("weftd"));
+            command
+        }
+        None => Command::new(binary("weftd")),
+    };
     command.arg("--config").arg(directory.join("weft.toml"));
     command.arg("--socket").arg(directory.join("weftd.sock"));
     command.arg("--state-dir").arg(directory.join("state"));
-    Process::start("weftd", space, command)
+    command
 }

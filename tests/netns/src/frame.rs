@@ -150,7 +150,14 @@ impl Frame {
     }
 
     /// Carries a neighbour solicitation (with a source link-layer address) or advertisement (with a target one).
-    pub fn neighbour(self, kind: Neighbour, source: IpAddr, destination: IpAddr, target: IpAddr, link: Mac) -> Self {
+    pub fn neighbour(
+        self,
+        kind: Neighbour,
+        source: IpAddr,
+        destination: IpAddr,
+        target: IpAddr,
+        link: Mac,
+    ) -> Self {
         let IpAddr::V6(target) = target else { panic!("neighbour discovery is IPv6") };
         let (kind, flags, option) = match kind {
             Neighbour::Solicitation => (135, 0, 1),
@@ -231,7 +238,13 @@ fn ip_packet(source: IpAddr, destination: IpAddr, protocol: u8, payload: &[u8]) 
     }
 }
 
-fn transport_checksum(source: IpAddr, destination: IpAddr, protocol: u8, data: &[u8], skip_word: usize) -> u16 {
+fn transport_checksum(
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    data: &[u8],
+    skip_word: usize,
+) -> u16 {
     let protocol = IpNextHeaderProtocol::new(protocol);
     match (source, destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
@@ -279,9 +292,16 @@ pub fn verified_ip(frame: &[u8]) -> Option<Ip> {
     let ip = match ethertype {
         IPV4 => {
             let ip = Ipv4Packet::new(packet).expect("a whole IPv4 header");
-            assert_eq!(ipv4::checksum(&ip), ip.get_checksum(), "IPv4 header checksum of {}", describe(frame));
+            assert_eq!(
+                ipv4::checksum(&ip),
+                ip.get_checksum(),
+                "IPv4 header checksum of {}",
+                describe(frame)
+            );
             let header = usize::from(ip.get_header_length()) * 4;
-            let payload = packet.get(header..usize::from(ip.get_total_length())).expect("a whole IPv4 packet");
+            let payload = packet
+                .get(header..usize::from(ip.get_total_length()))
+                .expect("a whole IPv4 packet");
             Ip {
                 source: ip.get_source().into(),
                 destination: ip.get_destination().into(),
@@ -291,7 +311,9 @@ pub fn verified_ip(frame: &[u8]) -> Option<Ip> {
         }
         IPV6 => {
             let ip = Ipv6Packet::new(packet).expect("a whole IPv6 header");
-            let payload = packet.get(40..40 + usize::from(ip.get_payload_length())).expect("a whole IPv6 packet");
+            let payload = packet
+                .get(40..40 + usize::from(ip.get_payload_length()))
+                .expect("a whole IPv6 packet");
             Ip {
                 source: ip.get_source().into(),
                 destination: ip.get_destination().into(),
@@ -311,7 +333,13 @@ pub fn verified_ip(frame: &[u8]) -> Option<Ip> {
     let right = transport_checksum(ip.source, ip.destination, ip.protocol, &ip.payload, field);
     // One's complement has two zeros, and both verify; in UDP one of them means that there is no checksum.
     assert!(ip.protocol != UDP || stands != 0, "no checksum in {}", describe(frame));
-    assert_eq!(stands % 0xffff, right % 0xffff, "checksum of protocol {} in {}", ip.protocol, describe(frame));
+    assert_eq!(
+        stands % 0xffff,
+        right % 0xffff,
+        "checksum of protocol {} in {}",
+        ip.protocol,
+        describe(frame)
+    );
     Some(ip)
 }
 
@@ -339,8 +367,14 @@ mod tests {
             ([0xfd00, 0, 0, 0, 0, 0, 0, 1].into(), [0xfd00, 0, 0, 0, 0, 0, 0, 2].into()),
         ];
         for (source, destination) in addresses {
-            let segment =
-                Segment { ports: (1, 2), sequence: 3, acknowledgement: 4, flags: 0x18, options: &[], payload: b"odd" };
+            let segment = Segment {
+                ports: (1, 2),
+                sequence: 3,
+                acknowledgement: 4,
+                flags: 0x18,
+                options: &[],
+                payload: b"odd",
+            };
             for frame in [
                 Frame::new(mac(1), mac(2)).tag(10).udp(source, destination, b"datagram"),
                 Frame::new(mac(1), mac(2)).tcp(source, destination, &segment),
@@ -354,7 +388,8 @@ mod tests {
     #[test]
     #[should_panic(expected = "checksum")]
     fn a_wrong_checksum_is_found() {
-        let frame = Frame::new(mac(1), mac(2)).udp([10, 0, 0, 1].into(), [10, 0, 0, 2].into(), b"datagram");
+        let frame =
+            Frame::new(mac(1), mac(2)).udp([10, 0, 0, 1].into(), [10, 0, 0, 2].into(), b"datagram");
         let mut bytes = frame.bytes();
         *bytes.last_mut().unwrap() ^= 1;
         verified_ip(&bytes);

@@ -2,12 +2,7 @@
 //! answers with their output and exit code, so that one boot serves many checks.
 
 use std::{
-    env, fs,
-    io::Write,
-    os::unix::net::UnixStream,
-    path::PathBuf,
-    process::Command,
-    time::Duration,
+    env, fs, io::Write, os::unix::net::UnixStream, path::PathBuf, process::Command, time::Duration,
 };
 
 use crate::{Lab, Process, binaries::build_directory, process::Log, until_some};
@@ -64,7 +59,8 @@ impl Guest {
     pub fn boot(lab: &Lab, name: &str, nics: &[GuestNic]) -> Self {
         let image = image_directory();
         let initrd = lab.path(&format!("{name}.cpio"));
-        let mut archive = fs::read(image.join("initrd.cpio")).expect("the guest's initrd can be read");
+        let mut archive =
+            fs::read(image.join("initrd.cpio")).expect("the guest's initrd can be read");
         archive.resize(archive.len().next_multiple_of(4), 0);
         archive.extend(cpio("vm.sh", SHELL.as_bytes()));
         fs::write(&initrd, archive).expect("the guest's initrd can be written");
@@ -72,8 +68,18 @@ impl Guest {
 
         let mut command = Command::new("qemu-system-x86_64");
         command.args(["-accel", "tcg", "-M", "q35", "-cpu", "max", "-smp", "1", "-m", "512"]);
-        command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"]);
-        command.arg("-chardev").arg(format!("socket,id=shell,path={},server=on,wait=off", socket.display()));
+        command.args([
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-no-reboot",
+            "-serial",
+            "stdio",
+        ]);
+        command
+            .arg("-chardev")
+            .arg(format!("socket,id=shell,path={},server=on,wait=off", socket.display()));
         command.args(["-serial", "chardev:shell"]);
         command.arg("-kernel").arg(image.join("vmlinuz")).arg("-initrd").arg(&initrd);
         command.args(["-append", "console=ttyS0 quiet panic=-1"]);
@@ -81,7 +87,9 @@ impl Guest {
             nic.arguments(index, &mut command);
         }
         let process = Process::start(name, lab.switch(), command);
-        let shell = until_some("QEMU opens the guest's second serial port", || UnixStream::connect(&socket).ok());
+        let shell = until_some("QEMU opens the guest's second serial port", || {
+            UnixStream::connect(&socket).ok()
+        });
         let answers = Log::default();
         answers.collect(shell.try_clone().expect("a socket can be cloned"));
         let guest = Self { name: name.to_owned(), process, shell, answers, asked: 0 };
@@ -108,7 +116,8 @@ impl Guest {
         self.asked += 1;
         let first = self.answers.len();
         let mark = format!("@@{} ", self.asked);
-        writeln!(self.shell, "{} {line}", self.asked).expect("the guest's serial port takes a line");
+        writeln!(self.shell, "{} {line}", self.asked)
+            .expect("the guest's serial port takes a line");
         let Some(end) = self.answers.find(first, COMMAND, |line| line.starts_with(&mark)) else {
             panic!("guest {} does not answer `{line}`: {:?}", self.name, self.answers.since(first))
         };
@@ -160,12 +169,16 @@ impl GuestNic {
     fn arguments(&self, index: usize, command: &mut Command) {
         match self {
             Self::VirtioTap { device, mac } => {
-                command.arg("-netdev").arg(format!("tap,id=n{index},ifname={device},script=no,downscript=no"));
+                command
+                    .arg("-netdev")
+                    .arg(format!("tap,id=n{index},ifname={device},script=no,downscript=no"));
                 command.arg("-device").arg(format!("virtio-net-pci,netdev=n{index},mac={mac}"));
             }
             Self::E1000Stream { socket, mac } => {
                 let socket = socket.display();
-                command.arg("-netdev").arg(format!("stream,id=n{index},server=off,addr.type=unix,addr.path={socket}"));
+                command.arg("-netdev").arg(format!(
+                    "stream,id=n{index},server=off,addr.type=unix,addr.path={socket}"
+                ));
                 command.arg("-device").arg(format!("e1000,netdev=n{index},mac={mac}"));
             }
         }

@@ -12,7 +12,10 @@ impl Host {
     /// Makes a host at one end of a veth whose other end, up, becomes `device` in the switch's namespace.
     pub fn on_veth(lab: &Lab, device: &str, address: &str) -> Self {
         let host = Self { space: Namespace::new() };
-        lab.switch().run(&format!("ip link add {device} type veth peer name eth0 netns {}", host.space.path()));
+        lab.switch().run(&format!(
+            "ip link add {device} type veth peer name eth0 netns {}",
+            host.space.path()
+        ));
         lab.switch().run(&format!("ip link set {device} up"));
         host.set_up(address);
         host
@@ -65,7 +68,10 @@ impl Host {
 
     /// Starts a ping flood of this many echoes.
     pub fn start_ping_flood(&self, address: &str, count: u32, interval: &str) -> Process {
-        Process::start_line(&self.space, &format!("ping -q -c {count} -i {interval} -W 5 {address}"))
+        Process::start_line(
+            &self.space,
+            &format!("ping -q -c {count} -i {interval} -W 5 {address}"),
+        )
     }
 
     /// Starts an iperf3 server and waits until it listens.
@@ -88,7 +94,9 @@ impl Host {
     /// Asserts that the host's stack has seen no bad checksum.
     #[track_caller]
     pub fn assert_no_bad_checksums(&self) {
-        for name in ["TcpInCsumErrors", "TcpInErrs", "UdpInCsumErrors", "Udp6InCsumErrors", "IpInHdrErrors"] {
+        for name in
+            ["TcpInCsumErrors", "TcpInErrs", "UdpInCsumErrors", "Udp6InCsumErrors", "IpInHdrErrors"]
+        {
             assert_eq!(self.counter(name), 0, "{name}");
         }
     }
@@ -96,7 +104,11 @@ impl Host {
     /// Returns the MAC address of the card.
     pub fn mac(&self) -> String {
         let line = self.run("ip -o link show dev eth0");
-        line.split_whitespace().skip_while(|word| *word != "link/ether").nth(1).expect("an Ethernet card").to_owned()
+        line.split_whitespace()
+            .skip_while(|word| *word != "link/ether")
+            .nth(1)
+            .expect("an Ethernet card")
+            .to_owned()
     }
 }
 

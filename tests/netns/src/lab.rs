@@ -41,9 +41,13 @@ impl Lab {
 
     /// Makes a lab whose switch runs in this namespace.
     pub fn in_namespace(workers: usize, switch: Namespace) -> Self {
-        let directory = tempfile::Builder::new().prefix("weft-").tempdir().expect("a temporary directory can be made");
+        let directory = tempfile::Builder::new()
+            .prefix("weft-")
+            .tempdir()
+            .expect("a temporary directory can be made");
         // Others than root take part in the tests of who may do what.
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("the directory is our own");
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))
+            .expect("the directory is our own");
         Self { directory, switch, workers }
     }
 

@@ -26,7 +26,8 @@ impl Namespace {
     pub fn new() -> Self {
         let space = Self::with_ipv6();
         space.enter(|| {
-            fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1").expect("IPv6 of new devices is switched off");
+            fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")
+                .expect("IPv6 of new devices is switched off");
         });
         space
     }
@@ -38,8 +39,10 @@ impl Namespace {
     pub fn with_ipv6() -> Self {
         let file = thread::scope(|scope| {
             let made = scope.spawn(|| {
-                unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace can be made: run as root");
-                File::open("/proc/thread-self/ns/net").expect("the thread's own namespace can be opened")
+                unshare(CloneFlags::CLONE_NEWNET)
+                    .expect("a network namespace can be made: run as root");
+                File::open("/proc/thread-self/ns/net")
+                    .expect("the thread's own namespace can be opened")
             });
             made.join().unwrap_or_else(|cause| panic::resume_unwind(cause))
         });

@@ -59,7 +59,9 @@ impl Nic {
     pub fn try_send(&mut self, frame: &[u8]) -> std::io::Result<()> {
         loop {
             match self.iface.send(frame) {
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+                {
                     std::thread::yield_now();
                 }
                 other => return other.map(drop),
@@ -85,7 +87,9 @@ impl Wire for Nic {
             }
             let left = deadline.checked_duration_since(Instant::now())?;
             match self.poll.poll(&mut self.events, Some(left)) {
-                Err(error) if error.kind() != ErrorKind::Interrupted => panic!("epoll failed: {error}"),
+                Err(error) if error.kind() != ErrorKind::Interrupted => {
+                    panic!("epoll failed: {error}")
+                }
                 _ => {}
             }
         }

@@ -65,7 +65,12 @@ impl Log {
     }
 
     /// Waits for a line from `first` on and returns its number; `None` when the deadline passes or the source ends.
-    pub(crate) fn find(&self, first: usize, patience: Duration, wanted: impl Fn(&str) -> bool) -> Option<usize> {
+    pub(crate) fn find(
+        &self,
+        first: usize,
+        patience: Duration,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Option<usize> {
         let deadline = Instant::now() + patience;
         let mut next = first;
         let mut lines = self.lock();
@@ -80,7 +85,8 @@ impl Log {
             if lines.readers == 0 {
                 return None;
             }
-            lines = self.shared.1.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
+            lines =
+                self.shared.1.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }

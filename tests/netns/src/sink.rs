@@ -48,7 +48,9 @@ impl TcpSink {
         let mut first = None;
         loop {
             let deadline = Instant::now() + Duration::from_secs(15);
-            let frame = wire.receive(deadline).unwrap_or_else(|| panic!("the connection stalls after {swallowed:?}"));
+            let frame = wire
+                .receive(deadline)
+                .unwrap_or_else(|| panic!("the connection stalls after {swallowed:?}"));
             if self.resolve(wire, &frame) {
                 continue;
             }
@@ -69,7 +71,12 @@ impl TcpSink {
             if !data.is_empty() && flags & SYN == 0 {
                 if at == swallowed.bytes {
                     for (offset, byte) in data.iter().enumerate() {
-                        assert_eq!(*byte, expected(at + offset as u32), "byte {} of the stream", at + offset as u32);
+                        assert_eq!(
+                            *byte,
+                            expected(at + offset as u32),
+                            "byte {} of the stream",
+                            at + offset as u32
+                        );
                     }
                     swallowed.bytes += data.len() as u32;
                     swallowed.segments += 1;
@@ -101,7 +108,11 @@ impl TcpSink {
             options: if opening { &options } else { &[] },
             payload: &[],
         };
-        wire.send(&Frame::new(self.mac, source_of(frame)).tcp(ip.destination, ip.source, &segment).bytes());
+        wire.send(
+            &Frame::new(self.mac, source_of(frame))
+                .tcp(ip.destination, ip.source, &segment)
+                .bytes(),
+        );
     }
 
     /// Answers a question for the sink's own address; tells whether the frame was one.
@@ -112,18 +123,29 @@ impl TcpSink {
             (frame::ARP, IpAddr::V4(own)) => {
                 if payload[7] == 1 && payload[24..28] == own.octets() {
                     let ip = *payload[14..].first_chunk().expect("an ARP packet has a sender");
-                    wire.send(&Frame::new(self.mac, asker).arp(2, (self.mac, own.octets()), (asker, ip)).bytes());
+                    wire.send(
+                        &Frame::new(self.mac, asker)
+                            .arp(2, (self.mac, own.octets()), (asker, ip))
+                            .bytes(),
+                    );
                 }
                 true
             }
             (frame::IPV6, IpAddr::V6(own)) => {
                 let Some(ip) = frame::verified_ip(frame) else { return false };
-                if ip.protocol != frame::ICMPV6 || ip.payload[0] != 135 || ip.payload[8..24] != own.octets() {
+                if ip.protocol != frame::ICMPV6
+                    || ip.payload[0] != 135
+                    || ip.payload[8..24] != own.octets()
+                {
                     return false;
                 }
                 let answer = Frame::new(self.mac, asker);
                 let kind = Neighbour::Advertisement;
-                wire.send(&answer.neighbour(kind, self.address, ip.source, self.address, self.mac).bytes());
+                wire.send(
+                    &answer
+                        .neighbour(kind, self.address, ip.source, self.address, self.mac)
+                        .bytes(),
+                );
                 true
             }
             _ => false,

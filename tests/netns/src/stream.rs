@@ -91,7 +91,9 @@ impl Wire for StreamGuest {
             if let Some(frame) = self.take() {
                 return Some(frame);
             }
-            self.socket.set_read_timeout(Some(remaining(deadline)?)).expect("a socket has timeouts");
+            self.socket
+                .set_read_timeout(Some(remaining(deadline)?))
+                .expect("a socket has timeouts");
             match self.socket.read(&mut chunk) {
                 Ok(0) => panic!("the switch hung up"),
                 Ok(len) => self.pending.extend_from_slice(&chunk[..len]),

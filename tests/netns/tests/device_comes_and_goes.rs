@@ -85,7 +85,8 @@ fn a_quick_return_is_noticed(workers: usize) {
     // The device is down until weftd has taken it; until then it takes no frame.
     weft_netns::until("the port carries frames again", || {
         let frame = Frame::new(mac(1), BROADCAST).text("again").bytes();
-        web.try_send(&frame).is_ok() && db.receive(Instant::now() + Duration::from_millis(100)).is_some()
+        web.try_send(&frame).is_ok()
+            && db.receive(Instant::now() + Duration::from_millis(100)).is_some()
     });
     daemon.ctl().wait_for_state("web", "up");
 }

@@ -7,8 +7,9 @@
 //! ```
 
 use weft_netns::{
-    Bed, Kind, Lab, Member, until,
+    Bed, Kind, Lab, Member,
     frame::{BROADCAST, DOT1Q, Frame, mac, mac_text},
+    until,
 };
 
 const fn member(name: &'static str, keys: &'static str) -> Member {
@@ -51,7 +52,10 @@ fn unicast_goes_where_its_owner_was_last_heard(workers: usize) {
     assert_eq!(ctl.fdb(20, &mac_text(mac(1))), Some(("monitor".into(), "dynamic".into())));
     assert_eq!(ports(&bed.offer("one", &to(1))), ["tri"]);
     // The multicast and the unknown stay everywhere.
-    assert_eq!(ports(&bed.offer("one", &Frame::new(mac(0xa0), [1, 0, 0x5e, 0, 0, 5]).bytes())), ["monitor", "tri", "two"]);
+    assert_eq!(
+        ports(&bed.offer("one", &Frame::new(mac(0xa0), [1, 0, 0x5e, 0, 0, 5]).bytes())),
+        ["monitor", "tri", "two"]
+    );
 }
 
 fn entries_age_and_talkers_do_not(workers: usize) {

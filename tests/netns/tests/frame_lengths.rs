@@ -11,8 +11,9 @@ use std::{
 };
 
 use weft_netns::{
-    Kind, Lab, Nic, StreamGuest, Wire, until,
+    Kind, Lab, Nic, StreamGuest, Wire,
     frame::{BROADCAST, Frame, mac},
+    until,
 };
 
 /// Every length that a header, a tag or an MTU makes special, and steps in between.
@@ -91,9 +92,15 @@ fn check(kind: Kind, workers: usize) {
                 wire.send(frame);
                 sent += 1;
                 let untagged = len - if tag.is_some() && len >= 18 { 4 } else { 0 };
-                let carried = tag != Some(4095) && (14..=1514).contains(&untagged) && (tag.is_none() || len >= 18);
+                let carried = tag != Some(4095)
+                    && (14..=1514).contains(&untagged)
+                    && (tag.is_none() || len >= 18);
                 if carried {
-                    let expected = if tag.is_some() { [&frame[..12], &frame[16..]].concat() } else { frame.to_vec() };
+                    let expected = if tag.is_some() {
+                        [&frame[..12], &frame[16..]].concat()
+                    } else {
+                        frame.to_vec()
+                    };
                     out.expect_nothing_before(&expected);
                 }
             }
@@ -105,7 +112,12 @@ fn check(kind: Kind, workers: usize) {
     sent += 1;
     until("every frame is counted", || ctl.port("in")["rx"]["frames"] == sent);
     let port = ctl.port("in");
-    let dropped: u64 = port["rx"]["drops"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
+    let dropped: u64 = port["rx"]["drops"]
+        .as_object()
+        .unwrap()
+        .values()
+        .map(|count| count.as_u64().unwrap())
+        .sum();
     let carried = ctl.port("out")["tx"]["frames"].as_u64().unwrap();
     assert_eq!(sent, dropped + carried, "{port}");
     assert!(daemon.is_running());

@@ -27,7 +27,12 @@ const MEMBERS: [Member; 5] = [
         on_wire: &[(DOT1Q, 20)],
         at_monitor: &[(DOT1Q, 20)],
     },
-    Member { name: "plain", keys: "vlan = { access = 10 }", on_wire: &[], at_monitor: &[(DOT1Q, 10)] },
+    Member {
+        name: "plain",
+        keys: "vlan = { access = 10 }",
+        on_wire: &[],
+        at_monitor: &[(DOT1Q, 10)],
+    },
     Member {
         name: "iso1",
         keys: "vlan = { access = 10 }\nisolated = true",
@@ -52,8 +57,10 @@ fn claims() -> Vec<(&'static str, Frame, bool)> {
     let v6 = |last| [0xfd00, 0, 0, 0, 0, 0, 0, last].into();
     let (all, any) = ([10, 0, 0, 255].into(), [0xff02, 0, 0, 0, 0, 0, 0, 1].into());
     let arp = |mac, ip| own.clone().arp(1, (mac, ip), ([0; 6], [10, 0, 0, 9]));
-    let solicit = |source, link| own.clone().neighbour(Neighbour::Solicitation, source, any, v6(9), link);
-    let advertise = |target, link| own.clone().neighbour(Neighbour::Advertisement, v6(1), any, target, link);
+    let solicit =
+        |source, link| own.clone().neighbour(Neighbour::Solicitation, source, any, v6(9), link);
+    let advertise =
+        |target, link| own.clone().neighbour(Neighbour::Advertisement, v6(1), any, target, link);
     vec![
         ("its own address", own.clone().text("own"), true),
         ("a foreign source address", Frame::new(OTHER, BROADCAST).text("foreign"), false),
@@ -66,7 +73,11 @@ fn claims() -> Vec<(&'static str, Frame, bool)> {
         ("ARP with a foreign protocol address", arp(OWN, other_v4), false),
         ("an ARP probe before it has an address", arp(OWN, [0; 4]), true),
         ("an ARP probe with a foreign hardware address", arp(OTHER, [0; 4]), false),
-        ("a gratuitous ARP answer for a foreign address", own.clone().arp(2, (OWN, other_v4), (OWN, other_v4)), false),
+        (
+            "a gratuitous ARP answer for a foreign address",
+            own.clone().arp(2, (OWN, other_v4), (OWN, other_v4)),
+            false,
+        ),
         ("a solicitation from its own address", solicit(v6(1), OWN), true),
         ("a solicitation with a foreign link address", solicit(v6(1), OTHER), false),
         ("an advertisement of its own address", advertise(v6(1), OWN), true),
@@ -74,10 +85,19 @@ fn claims() -> Vec<(&'static str, Frame, bool)> {
         ("an advertisement with a foreign link address", advertise(v6(1), OTHER), false),
         ("an IPv4 header that is cut short", own.clone().payload(IPV4, &[0x45; 10]), false),
         ("an IPv6 header that is cut short", own.clone().payload(IPV6, &[0x60; 10]), false),
-        ("an ARP packet that is cut short", own.clone().payload(weft_netns::frame::ARP, &[0, 1]), false),
+        (
+            "an ARP packet that is cut short",
+            own.clone().payload(weft_netns::frame::ARP, &[0, 1]),
+            false,
+        ),
         (
             "neighbour discovery behind an extension header",
-            own.clone().ip(v6(1), any, 0, &[&[ICMPV6, 15][..], &[0; 126], &[136, 0, 0, 0]].concat()),
+            own.clone().ip(
+                v6(1),
+                any,
+                0,
+                &[&[ICMPV6, 15][..], &[0; 126], &[136, 0, 0, 0]].concat(),
+            ),
             false,
         ),
     ]
@@ -93,7 +113,11 @@ fn only_what_the_guards_allow_passes(workers: usize) {
             let before = ctl.drops(ingress, "rx", "spoofed");
             let got = bed.offer(ingress, &frame.bytes());
             let dropped = ctl.drops(ingress, "rx", "spoofed") - before;
-            assert_eq!((got.contains_key("monitor"), dropped), (passes, u64::from(!passes)), "{ingress}: {what}");
+            assert_eq!(
+                (got.contains_key("monitor"), dropped),
+                (passes, u64::from(!passes)),
+                "{ingress}: {what}"
+            );
             assert_eq!(got.is_empty(), !passes, "{ingress}: {what}: {got:?}");
         }
     }
@@ -112,7 +136,10 @@ fn a_spoofed_source_is_not_learned(workers: usize) {
     assert_eq!(ctl.fdb(10, "02:00:00:00:00:01"), Some(("guarded".into(), "dynamic".into())));
     bed.offer("guarded", &Frame::new(OTHER, BROADCAST).text("not mine").bytes());
     assert_eq!(ctl.fdb(10, "02:00:00:00:00:02"), None);
-    bed.offer("guarded", &Frame::new(mac(3), BROADCAST).arp(1, (mac(3), [10, 0, 0, 1]), (mac(3), [0; 4])).bytes());
+    bed.offer(
+        "guarded",
+        &Frame::new(mac(3), BROADCAST).arp(1, (mac(3), [10, 0, 0, 1]), (mac(3), [0; 4])).bytes(),
+    );
     assert_eq!(ctl.fdb(10, "02:00:00:00:00:03"), None);
 }
 
@@ -122,7 +149,10 @@ fn isolated_ports_talk_to_others_only(workers: usize) {
     let ctl = bed.daemon.ctl();
     // Flooded: everyone but the other isolated port.
     let flooded = bed.offer("iso1", &Frame::new(mac(0x11), BROADCAST).text("to all").bytes());
-    assert_eq!(flooded.keys().copied().collect::<Vec<_>>(), ["gtrunk", "guarded", "monitor", "plain"]);
+    assert_eq!(
+        flooded.keys().copied().collect::<Vec<_>>(),
+        ["gtrunk", "guarded", "monitor", "plain"]
+    );
     // Known unicast: dropped with its reason.
     bed.offer("iso2", &Frame::new(mac(0x12), BROADCAST).text("here").bytes());
     let before = ctl.drops("iso1", "rx", "isolated");
@@ -206,7 +236,10 @@ fn a_disabled_port_takes_no_part(workers: usize) {
     let marker = Frame::new(mac(1), BROADCAST).text("marker").bytes();
     one.send(&marker);
     two.expect_frame(&marker);
-    assert_eq!(ctl.port("off")["tx"]["frames"].as_u64().unwrap_or(0), ctl.port("off")["tx"]["frames"]);
+    assert_eq!(
+        ctl.port("off")["tx"]["frames"].as_u64().unwrap_or(0),
+        ctl.port("off")["tx"]["frames"]
+    );
 }
 
 weft_netns::each_worker_count!(

@@ -12,7 +12,12 @@ fn a_guest_boots_and_takes_commands() {
     let host = Host::on_veth(&lab, "hv", "10.0.0.1/24");
     let nic = GuestNic::VirtioTap { device: "pg".into(), mac: "52:54:00:00:00:01" };
     let mut guest = Guest::boot(&lab, "guest", &[nic]);
-    for line in ["add bridge type bridge", "set bridge up", "set pg master bridge up", "set hv master bridge"] {
+    for line in [
+        "add bridge type bridge",
+        "set bridge up",
+        "set pg master bridge up",
+        "set hv master bridge",
+    ] {
         lab.switch().run(&format!("ip link {line}"));
     }
     assert_eq!(guest.run("echo one; echo two"), "one\ntwo");

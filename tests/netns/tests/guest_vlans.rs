@@ -74,7 +74,9 @@ fn three_guests_and_a_host() {
     ctl.wait_for_state("t", "up");
     t.run("modprobe 8021q && ip link set eth0 up");
     for vlan in [10, 20] {
-        t.run(&format!("ip link add link eth0 name v{vlan} type vlan id {vlan} && ip link set v{vlan} up"));
+        t.run(&format!(
+            "ip link add link eth0 name v{vlan} type vlan id {vlan} && ip link set v{vlan} up"
+        ));
     }
     t.run("ip addr add 10.0.0.3/24 dev v10");
     t.wait_for_ping("10.0.0.1");
@@ -89,14 +91,21 @@ fn three_guests_and_a_host() {
     assert!(host.pings("10.0.0.3"));
     assert!(!v.pings("10.0.0.3"));
     t.run("ip addr del 10.0.0.3/24 dev v20 && ip addr add 10.0.0.3/24 dev eth0");
-    assert!(!t.pings("10.0.0.1") && !t.pings("10.0.0.4"), "an untagged frame crossed a trunk without a native VLAN");
+    assert!(
+        !t.pings("10.0.0.1") && !t.pings("10.0.0.4"),
+        "an untagged frame crossed a trunk without a native VLAN"
+    );
     assert!(ctl.drops("t", "rx", "no-native-vlan") > 0);
     for (name, guest) in [("v", &mut v), ("t", &mut t)] {
         assert_no_bad_checksums(name, guest);
     }
     for port in ["v", "t", "h"] {
         let port = ctl.port(port);
-        assert!(port["rx"]["drops"]["bad-offload"].is_null() && port["rx"]["drops"]["oversize"].is_null(), "{port}");
+        assert!(
+            port["rx"]["drops"]["bad-offload"].is_null()
+                && port["rx"]["drops"]["oversize"].is_null(),
+            "{port}"
+        );
     }
 }
 
@@ -105,6 +114,10 @@ fn assert_no_bad_checksums(name: &str, guest: &mut Guest) {
     let text = guest.run("cat /proc/net/snmp");
     let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
     let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
-    let errors: Vec<_> = names.split(' ').zip(values.split(' ')).filter(|(name, _)| *name == "InCsumErrors").collect();
+    let errors: Vec<_> = names
+        .split(' ')
+        .zip(values.split(' '))
+        .filter(|(name, _)| *name == "InCsumErrors")
+        .collect();
     assert_eq!(errors, [("InCsumErrors", "0")], "guest {name}");
 }

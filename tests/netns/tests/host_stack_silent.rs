@@ -7,8 +7,9 @@
 //! ```
 
 use weft_netns::{
-    Lab, Namespace, Nic, Wire, until,
+    Lab, Namespace, Nic, Wire,
     frame::{self, BROADCAST, Frame, IPV6, Mac, Neighbour, mac},
+    until,
 };
 
 const CONFIG: &str = "\
@@ -37,7 +38,8 @@ fn lab() -> Lab {
 fn device_mac(lab: &Lab, device: &str) -> Mac {
     let line = lab.switch().run(&format!("ip -o link show dev {device}"));
     let text = line.split_whitespace().skip_while(|word| *word != "link/ether").nth(1).unwrap();
-    let octets: Vec<u8> = text.split(':').map(|octet| u8::from_str_radix(octet, 16).unwrap()).collect();
+    let octets: Vec<u8> =
+        text.split(':').map(|octet| u8::from_str_radix(octet, 16).unwrap()).collect();
     octets.try_into().unwrap()
 }
 
@@ -88,7 +90,8 @@ fn without_weft_the_host_answers() {
     let arp = &provocations(device)[0];
     one.send(&arp.bytes());
     one.expect("an ARP answer", &|frame| {
-        frame::behind_tags(frame).is_some_and(|(ethertype, packet)| ethertype == frame::ARP && packet[7] == 2)
+        frame::behind_tags(frame)
+            .is_some_and(|(ethertype, packet)| ethertype == frame::ARP && packet[7] == 2)
     });
 }
 
@@ -118,7 +121,11 @@ fn the_device_itself_stays_silent() {
         // Things that make a host's stack speak up on a device.
         lab.switch().run("sysctl -qw net.ipv6.conf.one.accept_dad=1");
         lab.switch().exec("ip -6 route get fd00:9::1");
-        one.send(&Frame::new(mac(1), [0x33, 0x33, 0, 0, 0, 1]).payload(IPV6, &router_advertisement()).bytes());
+        one.send(
+            &Frame::new(mac(1), [0x33, 0x33, 0, 0, 0, 1])
+                .payload(IPV6, &router_advertisement())
+                .bytes(),
+        );
         let marker = Frame::new(mac(2), mac(1)).text("end").bytes();
         two.send(&marker);
         one.expect_nothing_before(&marker);
@@ -133,7 +140,8 @@ fn router_advertisement() -> Vec<u8> {
     let head = [134, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0];
     let prefix = [3, 4, 64, 0xc0, 0, 0, 14, 16, 0, 0, 14, 16, 0, 0, 0, 0, 0xfd, 0, 0, 5];
     let message = [&head[..], &prefix, &[0; 12]].concat();
-    let frame = Frame::new(mac(1), mac(1)).ip(router, [0xff02, 0, 0, 0, 0, 0, 0, 1].into(), 58, &message);
+    let frame =
+        Frame::new(mac(1), mac(1)).ip(router, [0xff02, 0, 0, 0, 0, 0, 0, 1].into(), 58, &message);
     frame.bytes()[14..].to_vec()
 }
 

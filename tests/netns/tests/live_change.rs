@@ -37,8 +37,13 @@ fn change_a_hundred_things(lab: &Lab, daemon: &Daemon) {
     let ctl = daemon.ctl();
     for round in 0..10 {
         let socket = lab.path(&format!("s{round}.sock"));
-        ctl.run(&format!("port add s{round} --type stream --socket {} --access 10", socket.display()));
-        ctl.run(&format!("port add t{round} --type tap --device weft{round} --trunk 10,20 --native 20"));
+        ctl.run(&format!(
+            "port add s{round} --type stream --socket {} --access 10",
+            socket.display()
+        ));
+        ctl.run(&format!(
+            "port add t{round} --type tap --device weft{round} --trunk 10,20 --native 20"
+        ));
         ctl.run(&format!("port set s{round} --access {}", 20 + round));
         ctl.run(&format!("port set t{round} --trunk 10-12,20,30"));
         ctl.run(&format!("vlan add name{round} --id {}", 100 + round));
@@ -57,7 +62,9 @@ fn change_a_hundred_things(lab: &Lab, daemon: &Daemon) {
         } else {
             daemon.write_config(&(daemon.config() + "\n[switch.extra]\n"));
             daemon.reload();
-            weft_netns::until("the reload adds a switch", || ctl.run("switch list").contains("extra"));
+            weft_netns::until("the reload adds a switch", || {
+                ctl.run("switch list").contains("extra")
+            });
             ctl.run("switch remove extra");
         }
     }
@@ -72,14 +79,23 @@ fn a_ping_flood_loses_nothing(workers: usize) {
     flood.signal(Signal::SIGINT);
     let report = flood.finish();
     assert!(report.contains(" 0% packet loss") && !report.contains("error"), "{report}");
-    let sent: u64 = report.lines().find(|line| line.contains("transmitted")).unwrap().split(' ').next().unwrap().parse().unwrap();
+    let sent: u64 = report
+        .lines()
+        .find(|line| line.contains("transmitted"))
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
     assert!(sent > 300, "{report}");
 }
 
 fn a_tcp_stream_loses_nothing(workers: usize) {
     let (lab, daemon, one, two) = scene(workers);
     let _server = two.iperf_server();
-    let mut stream = Process::start_line(one.space(), "iperf3 -c 10.0.0.2 -t 100 -b 100M --forceflush");
+    let mut stream =
+        Process::start_line(one.space(), "iperf3 -c 10.0.0.2 -t 100 -b 100M --forceflush");
     stream.wait_for("Retr");
     change_a_hundred_things(&lab, &daemon);
     assert!(stream.ended().is_none(), "the stream outlasts the changes: {}", stream.said());
@@ -91,7 +107,10 @@ fn a_tcp_stream_loses_nothing(workers: usize) {
     for port in ["one", "two"] {
         let port = daemon.ctl().port(port);
         for reason in ["queue-full", "port-down", "vlan-not-member"] {
-            assert!(port["tx"]["drops"][reason].is_null() && port["rx"]["drops"][reason].is_null(), "{port}");
+            assert!(
+                port["tx"]["drops"][reason].is_null() && port["rx"]["drops"][reason].is_null(),
+                "{port}"
+            );
         }
     }
 }
@@ -108,9 +127,16 @@ fn the_same_again_changes_nothing(workers: usize) {
     daemon.reload();
     daemon.wait_for_log(log, "onfig");
     assert_eq!(daemon.config(), before);
-    assert!(!daemon.log().lines().skip(log).any(|line| line.contains("port open")), "a port was opened again");
+    assert!(
+        !daemon.log().lines().skip(log).any(|line| line.contains("port open")),
+        "a port was opened again"
+    );
     assert!(one.pings("10.0.0.2"));
     drop(lab);
 }
 
-weft_netns::each_worker_count!(a_ping_flood_loses_nothing, a_tcp_stream_loses_nothing, the_same_again_changes_nothing);
+weft_netns::each_worker_count!(
+    a_ping_flood_loses_nothing,
+    a_tcp_stream_loses_nothing,
+    the_same_again_changes_nothing
+);

@@ -52,7 +52,8 @@ fn a_flood_of_addresses_harms_nobody_else(workers: usize) {
             batch.extend((template.len() as u32).to_be_bytes());
             let start = batch.len();
             batch.extend(&template);
-            batch[start + 6..start + 12].copy_from_slice(&(0x0600_0000_0000 + number).to_be_bytes()[2..]);
+            batch[start + 6..start + 12]
+                .copy_from_slice(&(0x0600_0000_0000 + number).to_be_bytes()[2..]);
             if batch.len() > 60_000 {
                 attacker.write_raw(&batch).unwrap();
                 batch.clear();

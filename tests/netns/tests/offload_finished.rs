@@ -16,7 +16,12 @@ use weft_netns::{
 
 const BYTES: u32 = 3_000_000;
 
-fn scene(workers: usize, kind: Kind, tap_vlan: &str, far_vlan: &str) -> (Lab, Daemon, Host, Box<dyn Wire>) {
+fn scene(
+    workers: usize,
+    kind: Kind,
+    tap_vlan: &str,
+    far_vlan: &str,
+) -> (Lab, Daemon, Host, Box<dyn Wire>) {
     let lab = Lab::with_workers(workers);
     let nic = (kind == Kind::Netdev).then(|| Nic::open(lab.switch(), "far"));
     let socket = lab.path("far.sock");
@@ -47,15 +52,26 @@ fn stream_into(kind: Kind, workers: usize, target: &str) {
     let file = lab.path("stream");
     fs::write(&file, (0..BYTES).map(byte).collect::<Vec<_>>()).unwrap();
     let address: IpAddr = target.parse().unwrap();
-    let family = if address.is_ipv6() { format!("TCP6:[{target}]:5000") } else { format!("TCP4:{target}:5000") };
-    let sender = Process::start_line(host.space(), &format!("socat -u -b 262144 OPEN:{} {family}", file.display()));
+    let family = if address.is_ipv6() {
+        format!("TCP6:[{target}]:5000")
+    } else {
+        format!("TCP4:{target}:5000")
+    };
+    let sender = Process::start_line(
+        host.space(),
+        &format!("socat -u -b 262144 OPEN:{} {family}", file.display()),
+    );
     let sink = TcpSink { mac: mac(2), address };
     let swallowed = sink.swallow(&mut *wire, byte);
     assert_eq!(swallowed.bytes, BYTES);
     sender.finish();
     let port = daemon.ctl().port("host");
-    let (frames, segments) = (port["rx"]["frames"].as_u64().unwrap(), u64::from(swallowed.segments));
-    assert!(frames * 2 < segments, "{frames} frames, {segments} segments: the host sent no super-frames");
+    let (frames, segments) =
+        (port["rx"]["frames"].as_u64().unwrap(), u64::from(swallowed.segments));
+    assert!(
+        frames * 2 < segments,
+        "{frames} frames, {segments} segments: the host sent no super-frames"
+    );
     let far = daemon.ctl().port("far");
     assert!(far["tx"]["frames"].as_u64().unwrap() < segments, "a super-frame counts once: {far}");
 }
@@ -79,7 +95,8 @@ fn tcp6_into_a_netdev_port(workers: usize) {
 /// Datagrams whose checksum the host left to its card, through a tag as well.
 fn udp_checksums_are_finished(workers: usize) {
     for (far_vlan, tag) in [("{ access = 10 }", None), ("{ trunk = [10] }", Some(10))] {
-        let (lab, _daemon, host, mut wire) = scene(workers, Kind::Stream, "{ access = 10 }", far_vlan);
+        let (lab, _daemon, host, mut wire) =
+            scene(workers, Kind::Stream, "{ access = 10 }", far_vlan);
         for target in ["10.0.0.2", "fd00::2"] {
             host.run(&format!("ip neigh add {target} lladdr 02:00:00:00:00:02 dev eth0"));
             for len in [1, 2, 17, 1000, 1400] {
@@ -89,12 +106,14 @@ fn udp_checksums_are_finished(workers: usize) {
                 let frame = wire.expect("a datagram", &|frame| {
                     frame::behind_tags(frame).is_some_and(|(_, packet)| {
                         packet.first() == Some(&0x45) && packet[9] == 17
-                            || packet.first().is_some_and(|first| first >> 4 == 6) && packet[6] == 17
+                            || packet.first().is_some_and(|first| first >> 4 == 6)
+                                && packet[6] == 17
                     })
                 });
                 let ip = frame::verified_ip(&frame).unwrap();
                 assert_eq!(&ip.payload[8..], text.as_bytes());
-                let vid = (frame[12..14] == [0x81, 0]).then(|| u16::from_be_bytes([frame[14], frame[15]]));
+                let vid = (frame[12..14] == [0x81, 0])
+                    .then(|| u16::from_be_bytes([frame[14], frame[15]]));
                 assert_eq!(vid, tag);
             }
         }
@@ -107,13 +126,17 @@ fn bracketed(address: &str) -> String {
 
 /// A frame that arrives without a tag from TCP's own stack is cut the same behind the tag of a trunk.
 fn super_frames_are_cut_behind_a_tag(workers: usize) {
-    let (lab, _daemon, host, mut wire) = scene(workers, Kind::Stream, "{ access = 10 }", "{ trunk = [10] }");
+    let (lab, _daemon, host, mut wire) =
+        scene(workers, Kind::Stream, "{ access = 10 }", "{ trunk = [10] }");
     let file = lab.path("stream");
     fs::write(&file, (0..200_000).map(byte).collect::<Vec<_>>()).unwrap();
     host.run("ip neigh add 10.0.0.2 lladdr 02:00:00:00:00:02 dev eth0");
-    let _sender =
-        Process::start_line(host.space(), &format!("socat -u OPEN:{} TCP4:10.0.0.2:5000", file.display()));
-    let swallowed = TcpSink { mac: mac(2), address: [10, 0, 0, 2].into() }.swallow(&mut Tagged(&mut *wire), byte);
+    let _sender = Process::start_line(
+        host.space(),
+        &format!("socat -u OPEN:{} TCP4:10.0.0.2:5000", file.display()),
+    );
+    let swallowed = TcpSink { mac: mac(2), address: [10, 0, 0, 2].into() }
+        .swallow(&mut Tagged(&mut *wire), byte);
     assert_eq!(swallowed.bytes, 200_000);
 }
 

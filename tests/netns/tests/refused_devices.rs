@@ -33,9 +33,12 @@ fn what_the_host_uses_is_refused_in_words() {
     let config: String = ["owned", "routed", "slave", "lo", "good", "other"].map(port).concat();
     let daemon = lab.daemon(&config);
     let ctl = daemon.ctl();
-    for (name, words) in
-        [("owned", "10.0.0.1/24"), ("routed", "10.5.0.0/16"), ("slave", "bridge"), ("lo", "loopback")]
-    {
+    for (name, words) in [
+        ("owned", "10.0.0.1/24"),
+        ("routed", "10.5.0.0/16"),
+        ("slave", "bridge"),
+        ("lo", "loopback"),
+    ] {
         let port = ctl.port(name);
         assert_eq!(port["state"], "failed", "{port}");
         let reason = port["reason"].as_str().unwrap_or_default();

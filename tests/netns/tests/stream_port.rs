@@ -14,8 +14,9 @@ use std::{
 };
 
 use weft_netns::{
-    Daemon, Lab, Nic, StreamGuest, Wire, until,
+    Daemon, Lab, Nic, StreamGuest, Wire,
     frame::{BROADCAST, Frame, mac},
+    until,
 };
 
 struct Scene {
@@ -106,7 +107,8 @@ fn lengths_that_lie_end_the_connection_only(workers: usize) {
         talk(&mut other, &mut nic, "others");
     }
     // Cut short in the length, in the frame, and a length of nothing.
-    for (bytes, malformed) in [(&[0u8, 0][..], 0), (&[0, 0, 0, 60, 1, 2, 3], 0), (&[0, 0, 0, 0], 1)] {
+    for (bytes, malformed) in [(&[0u8, 0][..], 0), (&[0, 0, 0, 60, 1, 2, 3], 0), (&[0, 0, 0, 0], 1)]
+    {
         let before = ctl.drops("srv", "rx", "malformed");
         let mut guest = StreamGuest::connect(&server);
         ctl.wait_for_state("srv", "up");
@@ -124,8 +126,9 @@ fn frames_are_put_together(workers: usize) {
     let Scene { daemon, mut nic, server, lab: _lab, .. } = scene(workers);
     let mut guest = StreamGuest::connect(&server);
     daemon.ctl().wait_for_state("srv", "up");
-    let frames: Vec<_> =
-        (0..20).map(|n| Frame::new(mac(1), BROADCAST).text(&format!("piece {n}")).len(60 + n * 70).bytes()).collect();
+    let frames: Vec<_> = (0..20)
+        .map(|n| Frame::new(mac(1), BROADCAST).text(&format!("piece {n}")).len(60 + n * 70).bytes())
+        .collect();
     let mut stream = Vec::new();
     for frame in &frames {
         stream.extend((frame.len() as u32).to_be_bytes());
@@ -154,12 +157,18 @@ fn a_slow_reader_holds_up_nobody(workers: usize) {
     nic.expect_frame(&hello);
     let resident = daemon.own_memory_kib();
     for number in 0..4000 {
-        let frame = Frame::new(mac(1), BROADCAST).text(&format!("number {number}")).len(1500).bytes();
+        let frame =
+            Frame::new(mac(1), BROADCAST).text(&format!("number {number}")).len(1500).bytes();
         nic.send(&frame);
         other.expect_frame(&frame);
     }
     ctl.wait_for_drops("srv", "tx", "queue-full", 1);
-    assert!(daemon.own_memory_kib() < resident + 8 * 1024, "{} KiB, then {}", resident, daemon.own_memory_kib());
+    assert!(
+        daemon.own_memory_kib() < resident + 8 * 1024,
+        "{} KiB, then {}",
+        resident,
+        daemon.own_memory_kib()
+    );
     // What it does read is whole frames in order, and it goes on from there.
     let last = Frame::new(mac(1), BROADCAST).text("last").bytes();
     until("the slow one gets something new", || {

@@ -64,7 +64,13 @@ fn switches_do_not_leak(workers: usize) {
         .unwrap()
         .iter()
         .filter(|entry| entry["mac"] == mac_text(mac(1)))
-        .map(|entry| (entry["switch"].as_str().unwrap(), entry["port"].as_str().unwrap(), entry["vlan"].as_u64()))
+        .map(|entry| {
+            (
+                entry["switch"].as_str().unwrap(),
+                entry["port"].as_str().unwrap(),
+                entry["vlan"].as_u64(),
+            )
+        })
         .collect();
     found.sort_unstable();
     assert_eq!(found, [("lab", "b1", Some(10)), ("main", "a1", Some(10))]);
@@ -99,12 +105,20 @@ fn vlan_names_work_wherever_a_number_does(workers: usize) {
     ctl.run("fdb list --vlan guests");
     ctl.run("fdb flush --vlan guests");
     ctl.run("fdb remove 02:00:00:00:00:05 --vlan guests");
-    let trace = ctl.json("trace --port a2 --src 02:00:00:00:00:09 --dst ff:ff:ff:ff:ff:ff --tag guests");
+    let trace =
+        ctl.json("trace --port a2 --src 02:00:00:00:00:09 --dst ff:ff:ff:ff:ff:ff --tag guests");
     assert_eq!((&trace["verdict"], &trace["vlan"]), (&"flood".into(), &20.into()), "{trace}");
     let vlans = ctl.json("vlan list");
-    let named = vlans.as_array().unwrap().iter().find(|vlan| vlan["name"] == "guests" && vlan["switch"] == "main");
+    let named = vlans
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|vlan| vlan["name"] == "guests" && vlan["switch"] == "main");
     let named = named.unwrap_or_else(|| panic!("{vlans}"));
-    assert_eq!((&named["vlan"], &named["untagged"][0], &named["tagged"][0]), (&20.into(), &"a1".into(), &"a2".into()));
+    assert_eq!(
+        (&named["vlan"], &named["untagged"][0], &named["tagged"][0]),
+        (&20.into(), &"a1".into(), &"a2".into())
+    );
     let errors = ctl.refused(1, "port set a1 --access gests");
     assert!(errors.contains("guests"), "the near name is suggested: {errors}");
     // A name that is in use stays.

@@ -70,7 +70,8 @@ fn tcp_streams_cross_on_one_queue(workers: usize) {
     streams(&one, &two);
     // Super-frames cross whole: far fewer frames than segments of 1500 bytes.
     let port = daemon.ctl().port("one");
-    let (frames, bytes) = (port["rx"]["frames"].as_u64().unwrap(), port["rx"]["bytes"].as_u64().unwrap());
+    let (frames, bytes) =
+        (port["rx"]["frames"].as_u64().unwrap(), port["rx"]["bytes"].as_u64().unwrap());
     assert!(bytes / frames > 3000, "{port}");
 }
 
@@ -104,7 +105,10 @@ fn the_device_is_as_configured(workers: usize) {
     );
     daemon.ctl().wait_for_state("host", "up");
     let link = lab.switch().run("ip -d link show dev weft0");
-    assert!(link.contains("mtu 1400") && link.contains("vnet_hdr") && link.contains("multi_queue"), "{link}");
+    assert!(
+        link.contains("mtu 1400") && link.contains("vnet_hdr") && link.contains("multi_queue"),
+        "{link}"
+    );
     let features = lab.switch().run("ethtool -k weft0");
     assert!(features.contains("tcp-segmentation-offload: on"), "{features}");
     // The host's stack is not silent here: it is the host's own interface.
@@ -120,7 +124,8 @@ fn no_wrong_checksum_is_on_the_far_wire(workers: usize) {
     // Nothing is left to the device, so that the capture sees finished checksums.
     one.run("ethtool -K eth0 tx off tso off gso off");
     one.wait_for_ping("10.0.0.2");
-    let capture = Process::start_line(two.space(), "tcpdump -i eth0 -Q in -vv -n -l -c 400 tcp or udp");
+    let capture =
+        Process::start_line(two.space(), "tcpdump -i eth0 -Q in -vv -n -l -c 400 tcp or udp");
     capture.wait_for("listening on");
     let _server = two.iperf_server();
     one.run("iperf3 -c 10.0.0.2 -n 500K");

@@ -22,9 +22,24 @@ use weft_netns::{
 const STATIC: Mac = mac(0x77);
 
 const MEMBERS: [Member; 9] = [
-    Member { name: "acc10a", keys: "vlan = { access = 10 }", on_wire: &[], at_monitor: &[(DOT1Q, 10)] },
-    Member { name: "acc10b", keys: "vlan = { access = 10 }", on_wire: &[], at_monitor: &[(DOT1Q, 10)] },
-    Member { name: "acc20", keys: "vlan = { access = 20 }", on_wire: &[], at_monitor: &[(DOT1Q, 20)] },
+    Member {
+        name: "acc10a",
+        keys: "vlan = { access = 10 }",
+        on_wire: &[],
+        at_monitor: &[(DOT1Q, 10)],
+    },
+    Member {
+        name: "acc10b",
+        keys: "vlan = { access = 10 }",
+        on_wire: &[],
+        at_monitor: &[(DOT1Q, 10)],
+    },
+    Member {
+        name: "acc20",
+        keys: "vlan = { access = 20 }",
+        on_wire: &[],
+        at_monitor: &[(DOT1Q, 20)],
+    },
     Member {
         name: "trunk",
         keys: "vlan = { trunk = [10, 20] }",
@@ -43,7 +58,12 @@ const MEMBERS: [Member; 9] = [
         on_wire: &[(DOT1Q, 10)],
         at_monitor: &[(DOT1Q, 10)],
     },
-    Member { name: "tunnel", keys: "vlan = { dot1q-tunnel = 300 }", on_wire: &[], at_monitor: &[(DOT1Q, 300)] },
+    Member {
+        name: "tunnel",
+        keys: "vlan = { dot1q-tunnel = 300 }",
+        on_wire: &[],
+        at_monitor: &[(DOT1Q, 300)],
+    },
     Member {
         name: "cust",
         keys: "vlan = { dot1q-tunnel = 300, customer = [10, 12] }",
@@ -92,12 +112,16 @@ const FORWARDED: &[(&str, Tags, &[Egress])] = &[
             ("monitor", &[(DOT1Q, tci(5, 1, 10))]),
         ],
     ),
-    ("acc20", &[], &[
-        ("trunk", &[(DOT1Q, 20)]),
-        ("native", &[(DOT1Q, 20)]),
-        ("natag", &[(DOT1Q, 20)]),
-        ("monitor", &[(DOT1Q, 20)]),
-    ]),
+    (
+        "acc20",
+        &[],
+        &[
+            ("trunk", &[(DOT1Q, 20)]),
+            ("native", &[(DOT1Q, 20)]),
+            ("natag", &[(DOT1Q, 20)]),
+            ("monitor", &[(DOT1Q, 20)]),
+        ],
+    ),
     // Access: a tag that is not the port's is payload, behind a priority tag as well.
     (
         "acc10a",
@@ -188,12 +212,16 @@ const FORWARDED: &[(&str, Tags, &[Egress])] = &[
             ("monitor", &[(DOT1Q, 10)]),
         ],
     ),
-    ("native", &[(DOT1Q, 20)], &[
-        ("acc20", &[]),
-        ("trunk", &[(DOT1Q, 20)]),
-        ("natag", &[(DOT1Q, 20)]),
-        ("monitor", &[(DOT1Q, 20)]),
-    ]),
+    (
+        "native",
+        &[(DOT1Q, 20)],
+        &[
+            ("acc20", &[]),
+            ("trunk", &[(DOT1Q, 20)]),
+            ("natag", &[(DOT1Q, 20)]),
+            ("monitor", &[(DOT1Q, 20)]),
+        ],
+    ),
     // Native-tagged: untagged frames come in, none leave.
     (
         "natag",
@@ -217,10 +245,11 @@ const FORWARDED: &[(&str, Tags, &[Egress])] = &[
             ("monitor", &[(DOT1Q, tci(3, 1, 300)), (DOT1Q, tci(3, 1, 10))]),
         ],
     ),
-    ("tunnel", &[(DOT1Q, 11)], &[
-        ("svc", &[(DOT1AD, 300), (DOT1Q, 11)]),
-        ("monitor", &[(DOT1Q, 300), (DOT1Q, 11)]),
-    ]),
+    (
+        "tunnel",
+        &[(DOT1Q, 11)],
+        &[("svc", &[(DOT1AD, 300), (DOT1Q, 11)]), ("monitor", &[(DOT1Q, 300), (DOT1Q, 11)])],
+    ),
     (
         "tunnel",
         &[(DOT1Q, 12), (DOT1Q, 99)],
@@ -230,18 +259,21 @@ const FORWARDED: &[(&str, Tags, &[Egress])] = &[
             ("monitor", &[(DOT1Q, 300), (DOT1Q, 12), (DOT1Q, 99)]),
         ],
     ),
-    ("tunnel", &[(DOT1Q, 0)], &[
-        ("svc", &[(DOT1AD, 300), (DOT1Q, 0)]),
-        ("monitor", &[(DOT1Q, 300), (DOT1Q, 0)]),
-    ]),
-    ("tunnel", &[(DOT1Q, 4095)], &[
-        ("svc", &[(DOT1AD, 300), (DOT1Q, 4095)]),
-        ("monitor", &[(DOT1Q, 300), (DOT1Q, 4095)]),
-    ]),
-    ("tunnel", &[(DOT1AD, 5)], &[
-        ("svc", &[(DOT1AD, 300), (DOT1AD, 5)]),
-        ("monitor", &[(DOT1Q, 300), (DOT1AD, 5)]),
-    ]),
+    (
+        "tunnel",
+        &[(DOT1Q, 0)],
+        &[("svc", &[(DOT1AD, 300), (DOT1Q, 0)]), ("monitor", &[(DOT1Q, 300), (DOT1Q, 0)])],
+    ),
+    (
+        "tunnel",
+        &[(DOT1Q, 4095)],
+        &[("svc", &[(DOT1AD, 300), (DOT1Q, 4095)]), ("monitor", &[(DOT1Q, 300), (DOT1Q, 4095)])],
+    ),
+    (
+        "tunnel",
+        &[(DOT1AD, 5)],
+        &[("svc", &[(DOT1AD, 300), (DOT1AD, 5)]), ("monitor", &[(DOT1Q, 300), (DOT1AD, 5)])],
+    ),
     (
         "cust",
         &[(DOT1Q, 12)],
@@ -266,7 +298,12 @@ const FORWARDED: &[(&str, Tags, &[Egress])] = &[
     (
         "monitor",
         &[(DOT1Q, 20)],
-        &[("acc20", &[]), ("trunk", &[(DOT1Q, 20)]), ("native", &[(DOT1Q, 20)]), ("natag", &[(DOT1Q, 20)])],
+        &[
+            ("acc20", &[]),
+            ("trunk", &[(DOT1Q, 20)]),
+            ("native", &[(DOT1Q, 20)]),
+            ("natag", &[(DOT1Q, 20)]),
+        ],
     ),
 ];
 
@@ -350,9 +387,21 @@ fn check_dropped(kind: Kind, workers: usize) {
         rows.extend([
             ("acc10a", Vec::new(), "malformed"),
             ("acc10a", vec![2; 13], "malformed"),
-            ("acc10a", frame(mac(1), BROADCAST).untagged().payload(DOT1Q, &[]).bytes(), "malformed"),
-            ("trunk", frame(mac(1), BROADCAST).untagged().payload(DOT1Q, &[0, 10]).bytes(), "malformed"),
-            ("svc", frame(mac(1), BROADCAST).untagged().payload(DOT1AD, &[1, 0x2c, 8]).bytes(), "malformed"),
+            (
+                "acc10a",
+                frame(mac(1), BROADCAST).untagged().payload(DOT1Q, &[]).bytes(),
+                "malformed",
+            ),
+            (
+                "trunk",
+                frame(mac(1), BROADCAST).untagged().payload(DOT1Q, &[0, 10]).bytes(),
+                "malformed",
+            ),
+            (
+                "svc",
+                frame(mac(1), BROADCAST).untagged().payload(DOT1AD, &[1, 0x2c, 8]).bytes(),
+                "malformed",
+            ),
         ]);
     }
     let mut before = drops(&ctl.json("port list"), "rx");

@@ -15,9 +15,9 @@ use std::{
 };
 
 use clap::Parser;
-use miette::{Context, IntoDiagnostic, Report};
+use miette::{Context, Diagnostic, IntoDiagnostic, Report};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{Mutex, mpsc},
 };
 use tracing_subscriber::EnvFilter;
@@ -74,13 +74,20 @@ fn run(arguments: &Arguments) -> Result<(), Report> {
 }
 
 async fn operate(arguments: &Arguments) -> Result<(), Report> {
+    // From here on a signal waits until the daemon is ready for it, and does not end it half way.
+    let signals = Signals::register().into_diagnostic()?;
     let file = ConfigFile::load(&arguments.config).into_diagnostic()?;
     if !file.exists() {
         tracing::warn!(file = %file.path().display(), "there is no configuration file: starting with an empty switch");
     }
     let text = file.text().to_owned();
-    let config = Config::parse(&text)
-        .map_err(|errors| Report::new(errors.with_name(&file.path().display().to_string())))?;
+    let config = Config::parse(&text).map_err(|errors| {
+        let errors = errors.with_name(&file.path().display().to_string());
+        match errors.source_code() {
+            Some(_) => Report::new(errors),
+            None => Report::msg(errors.plain()),
+        }
+    })?;
     let _lock = lock_state(&arguments.state_dir)?;
     let socket = api::bind(&arguments.socket).into_diagnostic()?;
     let devices = Devices::new(&arguments.state_dir)
@@ -106,7 +113,7 @@ async fn operate(arguments: &Arguments) -> Result<(), Report> {
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!(%error, "cannot tell the service manager");
     }
-    until_told_to_end(&control).await.into_diagnostic()?;
+    until_told_to_end(signals, &control).await;
 
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     serve.abort();
@@ -116,18 +123,30 @@ async fn operate(arguments: &Arguments) -> Result<(), Report> {
     Ok(())
 }
 
+/// The signals that the daemon obeys.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn register() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
 /// Reloads at each SIGHUP; returns at SIGTERM or SIGINT.
-async fn until_told_to_end(control: &control::Shared) -> std::io::Result<()> {
-    let (mut hangup, mut terminate, mut interrupt) = (
-        signal(SignalKind::hangup())?,
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
+async fn until_told_to_end(mut signals: Signals, control: &control::Shared) {
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => match control.lock().await.reload().await {
+            _ = signals.terminate.recv() => return,
+            _ = signals.interrupt.recv() => return,
+            _ = signals.hangup.recv() => match control.lock().await.reload().await {
                 Ok(changes) => tracing::info!(changes = changes.len(), "configuration reloaded"),
                 Err(error) => tracing::error!(%error, "configuration not reloaded: the running one stays"),
             },

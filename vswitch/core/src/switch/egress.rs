@@ -6,7 +6,7 @@ use weft_vlan::{
 };
 
 use super::{
-    ingress::Classified,
+    ingress::{Beside, Classified},
     table::{Members, PortTable, Tables},
 };
 use crate::{DropReason, Isolation, PortId};
@@ -69,22 +69,21 @@ impl<'a> Egress<'a> {
     }
 
     /// Returns every port that shall get the frame, with the tags to put on it or the reason why it does not leave there.
+    #[inline]
     pub fn copies(&self) -> impl Iterator<Item = (PortId, Result<Tags, DropReason>)> + '_ {
         let (ports, except, skip_isolated) = match &self.to {
             To::Port(port) => (std::slice::from_ref(port), None, false),
             To::Members { ports, except, skip_isolated } => (*ports, Some(*except), *skip_isolated),
         };
-        ports.iter().filter(move |&&port| Some(port) != except).filter_map(move |&port| {
-            let table = self.tables.port(port)?;
-            if skip_isolated && table.isolation == Isolation::Isolated {
-                return None;
-            }
-            Some((port, self.emit(table)))
-        })
+        Copies { egress: self, ports: ports.iter(), except, skip_isolated }
     }
 
+    #[inline]
     fn emit(&self, port: &PortTable) -> Result<Tags, DropReason> {
-        let payload = self.frame.payload_tag;
+        let payload = match self.frame.beside {
+            Beside::Payload => self.head.tag(),
+            Beside::Own => None,
+        };
         let vlan = match &port.vlan {
             PortVlan::Access(_) => None,
             PortVlan::Dot1qTunnel { customer: None, .. } => None,
@@ -115,6 +114,29 @@ impl<'a> Egress<'a> {
     }
 }
 
+struct Copies<'a> {
+    egress: &'a Egress<'a>,
+    ports: std::slice::Iter<'a, PortId>,
+    except: Option<PortId>,
+    skip_isolated: bool,
+}
+
+impl Iterator for Copies<'_> {
+    type Item = (PortId, Result<Tags, DropReason>);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let port = *self.ports.next()?;
+            let Some(table) = self.egress.tables.port(port) else { continue };
+            let is_skipped = self.skip_isolated && table.isolation == Isolation::Isolated;
+            if Some(port) != self.except && !is_skipped {
+                return Some((port, self.egress.emit(table)));
+            }
+        }
+    }
+}
+
 /// Tells whether a customer's own tag, the outermost, names one of the VLANs that the port carries.
 pub(super) fn is_customer(customer: &VlanSet, own: Option<WireTag>) -> bool {
     own.filter(|tag| tag.tpid == Tpid::Dot1Q)
@@ -127,6 +149,7 @@ const FREE_TAGS: usize = 2;
 
 /// Returns the bytes behind which a frame is too long for this MTU: its own without tags, of which two are free
 /// at most; of a super-frame, those of its largest segment. `beside` tags are not in the head's length.
+#[inline]
 pub(super) fn excessive_len(head: &Head, beside: usize, mtu: u32) -> Option<usize> {
     let max = mtu as usize + ETHERNET_HEADER;
     let len = match head.offload() {

@@ -42,6 +42,7 @@ impl Switch {
     ///
     /// # Errors
     /// The reason why it goes nowhere.
+    #[inline]
     pub fn forward<'a>(
         &'a self,
         now: Timestamp,
@@ -58,6 +59,7 @@ impl Switch {
         told.into_trace(outcome)
     }
 
+    #[inline(always)]
     fn decide<'a, E: Effects>(
         &'a self,
         now: Timestamp,
@@ -82,6 +84,7 @@ impl Switch {
         Ok(Egress::to_members(&self.tables, head, frame, members, ingress))
     }
 
+    #[inline(always)]
     fn learn<E: Effects>(
         &self,
         heard: &Heard<'_>,
@@ -104,6 +107,7 @@ impl Switch {
         Ok(())
     }
 
+    #[inline(always)]
     fn find<E: Effects>(
         &self,
         heard: &Heard<'_>,
@@ -149,6 +153,7 @@ impl Switch {
         Ok(Found::At(at))
     }
 
+    #[inline(always)]
     fn check_members<E: Effects>(
         &self,
         port: &PortTable,

@@ -25,8 +25,10 @@ use super::{
 };
 use crate::control::Shared;
 
-/// Connections of clients that may do something, at a time.
-const CONNECTIONS: usize = 128;
+/// Connections of clients that may change things, at a time.
+const WRITERS: usize = 128;
+/// Connections of clients that may only look, at a time; they cannot keep the others out.
+const READERS: usize = 64;
 /// Connections of clients that are only told that they may not, at a time.
 const STRANGERS: usize = 8;
 /// How long a client may take to say what it wants, or to let a connection idle.
@@ -75,8 +77,8 @@ pub(crate) fn bind(path: &Path) -> Result<UnixListener, BindError> {
 /// Serves the control API for as long as it is polled.
 pub(crate) async fn serve(listener: UnixListener, control: Shared) {
     let router = routes::router(control).layer(DefaultBodyLimit::max(BODY_LIMIT));
-    let (connections, strangers) =
-        (Arc::new(Semaphore::new(CONNECTIONS)), Arc::new(Semaphore::new(STRANGERS)));
+    let [writers, readers, strangers] =
+        [WRITERS, READERS, STRANGERS].map(|limit| Arc::new(Semaphore::new(limit)));
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -89,7 +91,11 @@ pub(crate) async fn serve(listener: UnixListener, control: Shared) {
         };
         let Ok(credentials) = peer::credentials(&stream) else { continue };
         let client = Client::new(credentials);
-        let pool = if client.access == Access::None { &strangers } else { &connections };
+        let pool = match client.access {
+            Access::Write => &writers,
+            Access::Read => &readers,
+            Access::None => &strangers,
+        };
         // Beyond the limit a connection is closed at once, which its client sees and says.
         let Ok(permit) = pool.clone().try_acquire_owned() else { continue };
         let router = router.clone().layer(middleware::from_fn_with_state(client, guard));

@@ -152,6 +152,16 @@ async fn after_detach_and_pass_nothing_holds_the_connection() {
 }
 
 #[tokio::test]
+async fn a_length_that_lies_is_counted_and_ends_the_connection() {
+    let mut rig = Rig::new(2, 2);
+    rig.guests[0].write_all(&u32::MAX.to_be_bytes()).unwrap();
+    let ended = tokio::time::timeout(DEADLINE, rig.ended.recv()).await.unwrap().unwrap();
+    assert!(matches!(ended.fault, Fault::BadFraming(u32::MAX)), "{:?}", ended.fault);
+    assert_eq!(rig.counted(0, |block| block.rx.drops(DropReason::Malformed)), 1);
+    assert_eq!(rig.counted(0, |block| block.rx.frames()), 1);
+}
+
+#[tokio::test]
 async fn a_guest_that_hangs_up_is_reported_once_with_its_generation() {
     let mut rig = Rig::new(2, 2);
     rig.guests.remove(1);

@@ -199,6 +199,13 @@ impl Worker {
                     deliver(self.id, plan, now, attachment.port, &burst, &mut self.outbox);
                 }
                 Err(fault) => {
+                    if let (Fault::BadFraming(_), Some((port, _))) =
+                        (&fault, plan.port(attachment.port))
+                    {
+                        let rx = &port.counters.of_worker(self.id).rx;
+                        rx.add(1, 0);
+                        rx.drop(DropReason::Malformed, 1);
+                    }
                     if let Some(attachment) = self.sources.remove(&token) {
                         self.report(&attachment, fault);
                     }
