@@ -325,6 +325,56 @@ fn asking_what_would_be_learned_changes_nothing_and_is_right() {
     assert_eq!(known(&fdb, 5000, 0..9), [2, 3]);
 }
 
+#[test]
+fn readers_beside_a_flood_and_flushes_never_see_a_host_on_a_port_that_is_not_its_own() {
+    let fdb = table(256);
+    // Every address has one port that it can be heard on.
+    let home = |host: u64| (host % 61) as u16;
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    let found: usize = std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut found = 0;
+                    while !is_done.load(Ordering::Relaxed) {
+                        for host in 0..500 {
+                            let at = find(&fdb, 0, host);
+                            assert!(at.is_none_or(|at| at == port(home(host))), "{host} {at:?}");
+                            found += usize::from(at.is_some());
+                        }
+                    }
+                    found
+                })
+            })
+            .collect();
+        let writers: Vec<_> = (0..2u64)
+            .map(|own| {
+                let fdb = &fdb;
+                scope.spawn(move || {
+                    for nth in 0..100_000 {
+                        let host = (nth * 7919 + own) % 500;
+                        learn(fdb, 0, host, home(host));
+                    }
+                })
+            })
+            .collect();
+        for vid in [1, 2].into_iter().cycle().take(200) {
+            fdb.flush(at(0), AGEING, Scope { vlan: Some(vlan(vid)), port: None });
+        }
+        let ended: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
+        // Before anything can panic: the readers wait for it.
+        is_done.store(true, Ordering::Relaxed);
+        assert!(ended.iter().all(Result::is_ok));
+        readers.into_iter().map(|reader| reader.join().unwrap()).sum()
+    });
+    assert!(found > 0);
+    let mut entries = fdb.entries(at(0), AGEING);
+    assert_eq!(entries.len(), fdb.len());
+    entries.sort_by_key(|entry| entry.mac);
+    entries.dedup_by_key(|entry| entry.mac);
+    assert_eq!(entries.len(), fdb.len());
+}
+
 /// What the table does as long as no bucket overflows, by searching a list.
 struct Model {
     /// Oldest first.
