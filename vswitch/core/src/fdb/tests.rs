@@ -361,7 +361,7 @@ fn readers_beside_a_flood_and_flushes_never_see_a_host_on_a_port_that_is_not_its
         for vid in [1, 2].into_iter().cycle().take(200) {
             fdb.flush(at(0), AGEING, Scope { vlan: Some(vlan(vid)), port: None });
         }
-        let ended: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
+        let ended: Vec<_> = writers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         // Before anything can panic: the readers wait for it.
         is_done.store(true, Ordering::Relaxed);
         assert!(ended.iter().all(Result::is_ok));
