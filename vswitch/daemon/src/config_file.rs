@@ -20,6 +20,9 @@ pub(crate) enum FileError {
     /// Somebody else wrote it.
     #[error("{} is not what weftd loaded: it was edited meanwhile", .0.display())]
     Changed(PathBuf),
+    /// It was there and is gone.
+    #[error("{} is gone; an empty one would take every port away", .0.display())]
+    Gone(PathBuf),
     /// It cannot be read.
     #[error("cannot read {}: {}", .0.display(), .1)]
     Read(PathBuf, io::Error),
@@ -58,6 +61,16 @@ impl ConfigFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(FileError::Read(self.path.clone(), error)),
         }
+    }
+
+    /// Reads what is in the file to put it in force. A file that is gone is not an empty one: editors take it away
+    /// for a moment, and nobody means to lose every port.
+    pub(crate) fn read_again(&self) -> Result<Option<String>, FileError> {
+        let text = self.read()?;
+        if text.is_none() && self.exists() {
+            return Err(FileError::Gone(self.path.clone()));
+        }
+        Ok(text)
     }
 
     /// Takes a text that was read for known.

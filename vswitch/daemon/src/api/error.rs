@@ -44,6 +44,13 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not-found", message, None)
     }
 
+    /// A path that knows other methods.
+    pub(super) fn method_not_allowed() -> Self {
+        let help = Some("GET /openapi.json lists the requests");
+        let message = "this path takes no request of that method";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid-request", message, help)
+    }
+
     pub(super) fn not_allowed(uid: u32, to_change: bool) -> Self {
         let what = if to_change { "change anything" } else { "see the switch's state" };
         let help = if to_change {
@@ -103,14 +110,16 @@ impl From<ChangeError> for ApiError {
                      running switch alone with --transient",
                 ),
             ),
-            ChangeError::File(FileError::Read(..) | FileError::Write(..)) => Self::new(
-                StatusCode::CONFLICT,
-                "file-unwritable",
-                message,
-                Some(
-                    "nothing was changed; make the file writable, or change the running switch alone with --transient",
-                ),
-            ),
+            ChangeError::File(FileError::Gone(_) | FileError::Read(..) | FileError::Write(..)) => {
+                Self::new(
+                    StatusCode::CONFLICT,
+                    "file-unwritable",
+                    message,
+                    Some(
+                        "nothing was changed; make the file writable, or change the running switch alone with --transient",
+                    ),
+                )
+            }
             ChangeError::Revision { .. } => Self::new(
                 StatusCode::PRECONDITION_FAILED,
                 "revision-mismatch",

@@ -53,6 +53,7 @@ pub(super) fn router(control: Shared) -> axum::Router {
     router
         .route("/openapi.json", axum::routing::get(async move || Json(document)))
         .fallback(async || ApiError::not_found("no such request; GET /openapi.json lists them"))
+        .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .with_state(control)
 }
 

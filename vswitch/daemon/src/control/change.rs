@@ -107,8 +107,10 @@ impl Control {
 
     /// Takes the file as it is now for the configuration.
     pub(crate) async fn reload(&mut self) -> Result<Vec<Change>, ChangeError> {
-        let text = self.file.read()?;
-        let config = Config::parse(text.as_deref().unwrap_or_default())?;
+        let text = self.file.read_again()?;
+        let name = self.file.path().display().to_string();
+        let config = Config::parse(text.as_deref().unwrap_or_default())
+            .map_err(|errors| errors.with_name(&name))?;
         let changes = diff(&self.config, &config);
         self.file.know(text.clone());
         self.put(text.unwrap_or_default(), config).await;
