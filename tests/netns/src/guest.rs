@@ -158,6 +158,22 @@ impl Guest {
         panic!("{address} does not answer guest {}", self.name);
     }
 
+    /// Runs an iperf3 client in the guest against a server that may still be at its last test, and returns its
+    /// report.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[track_caller]
+    pub fn iperf(&mut self, arguments: &str) -> String {
+        let line = format!("iperf3 {arguments}");
+        until_some("the iperf3 server is free", || {
+            let answer = self.ask(&line);
+            let busy = ["busy", "refused", "reset"].iter().any(|word| answer.text.contains(word));
+            assert!(answer.code == 0 || busy, "`{line}` in guest {}: {}", self.name, answer.text);
+            (answer.code == 0).then_some(answer.text)
+        })
+    }
+
     /// Gives the guest's card an address and sets it up.
     #[track_caller]
     pub fn set_address(&mut self, address: &str) {

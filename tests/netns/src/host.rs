@@ -66,19 +66,20 @@ impl Host {
         until(&format!("{address} answers"), || self.pings(address));
     }
 
-    /// Starts a ping flood of this many echoes.
-    pub fn start_ping_flood(&self, address: &str, count: u32, interval: &str) -> Process {
-        Process::start_line(
-            &self.space,
-            &format!("ping -q -c {count} -i {interval} -W 5 {address}"),
-        )
-    }
-
-    /// Starts an iperf3 server and waits until it listens.
+    /// Starts an iperf3 server that serves one test, and waits until it listens.
     pub fn iperf_server(&self) -> Process {
-        let server = Process::start_line(&self.space, "iperf3 -s --forceflush");
+        let server = Process::start_line(&self.space, "iperf3 -s -1 --forceflush");
         server.wait_for("Server listening");
         server
+    }
+
+    /// Runs an iperf3 client against a server of its own in another host, and returns its report.
+    #[track_caller]
+    pub fn iperf(&self, server: &Self, arguments: &str) -> String {
+        let server = server.iperf_server();
+        let report = self.run(&format!("iperf3 {arguments}"));
+        drop(server);
+        report
     }
 
     /// Returns a counter of the host's stack, say `TcpInCsumErrors` or `Udp6InCsumErrors`.

@@ -60,7 +60,7 @@ fn three_guests_and_a_host() {
     e.run("iperf3 -s -D");
     for (offload, direction) in [("on", ""), ("on", "-R"), ("off", ""), ("off", "-R")] {
         v.ask(&format!("ethtool -K eth0 tso {offload} gso {offload}"));
-        let report = v.run(&format!("iperf3 -c 10.0.0.2 -t 1 {direction}"));
+        let report = v.iperf(&format!("-c 10.0.0.2 -t 1 {direction}"));
         assert!(report.contains("receiver"), "{report}");
     }
     for (name, guest) in [("v", &mut v), ("e", &mut e)] {
@@ -84,7 +84,7 @@ fn three_guests_and_a_host() {
     assert!(!host.pings("10.0.0.3"));
     v.run("iperf3 -s -D");
     for direction in ["", "-R"] {
-        t.run(&format!("iperf3 -c 10.0.0.1 -t 1 {direction}"));
+        t.iperf(&format!("-c 10.0.0.1 -t 1 {direction}"));
     }
     t.run("ip addr del 10.0.0.3/24 dev v10 && ip addr add 10.0.0.3/24 dev v20");
     t.wait_for_ping("10.0.0.4");

@@ -53,13 +53,12 @@ fn hosts_talk_in_their_vlan_only(workers: usize) {
 
 /// A TCP stream each way, over IPv4 and IPv6; the receiver's stack counts no bad checksum.
 fn streams(one: &Host, two: &Host) {
-    let _server = two.iperf_server();
     for target in ["10.0.0.2", "fd00::2"] {
         for direction in ["", "-R"] {
-            let report = one.run(&format!("iperf3 -c {target} -t 1 {direction}"));
+            let report = one.iperf(two, &format!("-c {target} -t 1 {direction}"));
             assert!(report.contains("receiver"), "{report}");
         }
-        one.run(&format!("iperf3 -c {target} -t 1 -u -b 50M -l 1400"));
+        one.iperf(two, &format!("-c {target} -t 1 -u -b 50M -l 1400"));
     }
     one.assert_no_bad_checksums();
     two.assert_no_bad_checksums();
@@ -79,8 +78,7 @@ fn tcp_streams_cross_on_several_queues(workers: usize) {
     let (_lab, _daemon, [one, two, _far]) = scene(workers, 2);
     streams(&one, &two);
     // Several flows at once, over both queues.
-    let _server = two.iperf_server();
-    one.run("iperf3 -c 10.0.0.2 -t 1 -P 4");
+    one.iperf(&two, "-c 10.0.0.2 -t 1 -P 4");
 }
 
 fn tcp_streams_cross_without_segmentation_offload(workers: usize) {
@@ -127,9 +125,8 @@ fn no_wrong_checksum_is_on_the_far_wire(workers: usize) {
     let capture =
         Process::start_line(two.space(), "tcpdump -i eth0 -Q in -vv -n -l -c 400 tcp or udp");
     capture.wait_for("listening on");
-    let _server = two.iperf_server();
-    one.run("iperf3 -c 10.0.0.2 -n 500K");
-    one.run("iperf3 -c fd00::2 -n 500K");
+    one.iperf(&two, "-c 10.0.0.2 -n 500K");
+    one.iperf(&two, "-c fd00::2 -n 500K");
     let seen = capture.finish();
     assert!(seen.contains("correct"), "{seen}");
     assert!(!seen.contains("incorrect"), "{seen}");
