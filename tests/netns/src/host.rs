@@ -1,6 +1,6 @@
 //! A host with the kernel's own stack: a namespace with one network card that leads to the switch.
 
-use crate::{Daemon, Lab, Namespace, Process, until};
+use crate::{Daemon, Lab, Namespace, Nic, Process, until};
 
 /// A namespace with one card, `eth0`.
 #[derive(Debug)]
@@ -36,6 +36,21 @@ impl Host {
     fn set_up(&self, address: &str) {
         self.space.run(&format!("ip addr add {address} dev eth0 nodad"));
         self.space.run("ip link set eth0 up");
+    }
+
+    /// Puts the card into a bridge of the kernel with a card of the test's own, which so sends and receives on the
+    /// host's behalf, tags as they are.
+    pub fn bridged_nic(&self) -> Nic {
+        let nic = Nic::open_up(&self.space, "inner");
+        for line in [
+            "add bridge type bridge",
+            "set bridge up",
+            "set inner master bridge",
+            "set eth0 master bridge",
+        ] {
+            self.space.run(&format!("ip link {line}"));
+        }
+        nic
     }
 
     /// Adds an IPv6 address.
