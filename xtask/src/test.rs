@@ -62,7 +62,7 @@ pub(crate) fn run(options: Options) -> Result<()> {
     })?;
     steps.step("Interleavings of the forwarding database (loom)", || {
         let mut command =
-            cargo(&["nextest", "run", "--release", "--locked", "-p", "weft-core", "loom"]);
+            cargo(&["nextest", "run", "--locked", "-p", "weft-core", "--lib", "loom"]);
         // Flags of its own need a directory of their own, or everything else is built anew.
         command
             .env("RUSTFLAGS", "--cfg loom")
