@@ -49,7 +49,9 @@ pub(crate) fn run(options: Options) -> Result<()> {
         if !containment::is_root() {
             containment::ensure_possible()?;
             say::note("not root: the tests run in a user namespace");
-            say::note("left out: who may do what at the control socket, which takes other users than one");
+            say::note(
+                "left out: who may do what at the control socket, which takes other users than one",
+            );
         }
         let mut command = containment::command("cargo");
         command.args(nextest).current_dir(layout::root());
