@@ -83,13 +83,18 @@ impl ConfigFile {
         if self.read()? == self.known { Ok(()) } else { Err(FileError::Changed(self.path.clone())) }
     }
 
-    /// Replaces the file as a whole: after a crash at any moment it holds the old text or the new one.
-    pub(crate) fn write(&mut self, text: &str) -> Result<(), FileError> {
+    /// Replaces the file as a whole: after a crash at any moment it holds the old text or the new one. Tells
+    /// whether it had to: a file that holds the text already, whoever wrote it, is only taken for known.
+    pub(crate) fn write(&mut self, text: &str) -> Result<bool, FileError> {
+        if self.read()?.as_deref() == Some(text) {
+            self.known = Some(text.to_owned());
+            return Ok(false);
+        }
         self.check_unchanged()?;
         replace(&self.path, text.as_bytes())
             .map_err(|error| FileError::Write(self.path.clone(), error))?;
         self.known = Some(text.to_owned());
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -153,6 +158,11 @@ mod tests {
         fs::write(&path, "a = 3\n").unwrap();
         assert!(matches!(file.write("a = 2\n"), Err(FileError::Changed(_))));
         assert_eq!(fs::read_to_string(&path).unwrap(), "a = 3\n");
+        assert!(
+            matches!(file.write("a = 3\n"), Ok(false)),
+            "what the editor meant is what is there"
+        );
+        fs::write(&path, "a = 4\n").unwrap();
         fs::remove_file(&path).unwrap();
         assert!(matches!(file.write("a = 2\n"), Err(FileError::Changed(_))));
         assert!(!path.exists());

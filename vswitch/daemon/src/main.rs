@@ -6,6 +6,7 @@ mod config_file;
 mod control;
 mod device;
 mod plane;
+mod served;
 
 use std::{
     io::{IsTerminal, Write},

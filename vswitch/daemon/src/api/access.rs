@@ -3,7 +3,7 @@
 use std::fs;
 
 use axum::{
-    extract::{FromRequestParts, Request, State},
+    extract::{FromRequestParts, Request},
     http::{Method, request::Parts},
     middleware::Next,
     response::Response,
@@ -73,8 +73,8 @@ const READING_POSTS: &[&str] = &["/v1/trace", "/v1/config/diff"];
 
 /// Lets a request through when its client may make it, and logs every change with who made it.
 pub(super) async fn guard(
-    State(client): State<Client>,
-    mut request: Request,
+    client: Client,
+    request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
     let path = request.uri().path().to_owned();
@@ -88,7 +88,6 @@ pub(super) async fn guard(
         tracing::warn!(uid, pid, %method, path, "refused: not allowed");
         return Err(ApiError::not_allowed(uid, needed == Access::Write));
     }
-    request.extensions_mut().insert(client);
     let response = next.run(request).await;
     if needed == Access::Write {
         tracing::info!(uid, pid, %method, path, outcome = response.status().as_u16(), "control request");

@@ -9,21 +9,20 @@ use std::{
 };
 
 use axum::{extract::DefaultBodyLimit, middleware};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::Semaphore,
 };
+use tower::ServiceExt;
 use weft_ports::peer;
 
 use super::{
     access::{Access, Client, guard},
     routes::{self, BODY_LIMIT},
 };
-use crate::control::Shared;
+use crate::{control::Shared, served::is_served};
 
 /// Connections of clients that may change things, at a time.
 const WRITERS: usize = 128;
@@ -62,7 +61,7 @@ pub(crate) fn bind(path: &Path) -> Result<UnixListener, BindError> {
         Ok(meta) if !meta.file_type().is_socket() => {
             return Err(BindError::NotASocket(path.to_owned()));
         }
-        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+        Ok(_) if is_served(path).map_err(io_error)? => {
             return Err(BindError::InUse(path.to_owned()));
         }
         Ok(_) => fs::remove_file(path).map_err(io_error)?,
@@ -76,7 +75,9 @@ pub(crate) fn bind(path: &Path) -> Result<UnixListener, BindError> {
 
 /// Serves the control API for as long as it is polled.
 pub(crate) async fn serve(listener: UnixListener, control: Shared) {
-    let router = routes::router(control).layer(DefaultBodyLimit::max(BODY_LIMIT));
+    let router = routes::router(control)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn(guard));
     let [writers, readers, strangers] =
         [WRITERS, READERS, STRANGERS].map(|limit| Arc::new(Semaphore::new(limit)));
     loop {
@@ -98,19 +99,25 @@ pub(crate) async fn serve(listener: UnixListener, control: Shared) {
         };
         // Beyond the limit a connection is closed at once, which its client sees and says.
         let Ok(permit) = pool.clone().try_acquire_owned() else { continue };
-        let router = router.clone().layer(middleware::from_fn_with_state(client, guard));
+        let router = router.clone();
         tokio::spawn(async move {
             let _permit = permit;
-            let _ = tokio::time::timeout(CONNECTION_TIMEOUT, converse(stream, router)).await;
+            let _ =
+                tokio::time::timeout(CONNECTION_TIMEOUT, converse(stream, client, router)).await;
         });
     }
 }
 
-async fn converse(stream: UnixStream, router: axum::Router) {
+async fn converse(stream: UnixStream, client: Client, router: axum::Router) {
+    // The client goes with each request: routes of its own for each connection would cost far more memory.
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(client.clone());
+        router.clone().oneshot(request)
+    });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = served {
         tracing::debug!(%error, "control connection ended early");

@@ -6,7 +6,10 @@ use axum::{
     extract::{
         FromRequest, FromRequestParts, Path, Query, Request, State, rejection::BytesRejection,
     },
-    http::{HeaderMap, header::IF_MATCH},
+    http::{
+        HeaderMap,
+        header::{CONTENT_TYPE, IF_MATCH},
+    },
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::sync::Mutex;
@@ -50,8 +53,11 @@ pub(super) fn router(control: Shared) -> axum::Router {
         .routes(routes!(show_config, apply_config))
         .routes(routes!(diff_config))
         .split_for_parts();
+    // Written out once: every connection has a clone of the router.
+    let document: Bytes = serde_json::to_vec(&document).unwrap_or_default().into();
+    let document = async move || ([(CONTENT_TYPE, "application/json")], document);
     router
-        .route("/openapi.json", axum::routing::get(async move || Json(document)))
+        .route("/openapi.json", axum::routing::get(document))
         .fallback(async || ApiError::not_found("no such request; GET /openapi.json lists them"))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .with_state(control)
@@ -135,9 +141,22 @@ struct OneEntry {
 }
 
 async fn edit(control: &Shared, edit: Edit, how: How, headers: &HeaderMap) -> Answer<Changed> {
-    let mut control = control.lock().await;
-    control.check_revision(if_match(headers))?;
-    Ok(Json(control.edit(&edit, how.permanence()).await?))
+    let (control, expected) = (control.clone(), if_match(headers).map(str::to_owned));
+    to_the_end(async move {
+        let mut control = control.lock().await;
+        control.check_revision(expected.as_deref())?;
+        control.edit(&edit, how.permanence()).await
+    })
+    .await
+}
+
+/// Carries a change through, whatever becomes of the client that asked for it: half a change is none.
+async fn to_the_end(
+    change: impl Future<Output = Result<Changed, ChangeError>> + Send + 'static,
+) -> Answer<Changed> {
+    let outcome = tokio::spawn(change).await;
+    let changed = outcome.map_err(|_| ApiError::internal("the change failed half way"))?;
+    Ok(Json(changed?))
 }
 
 fn if_match(headers: &HeaderMap) -> Option<&str> {
@@ -310,14 +329,16 @@ async fn apply_config(
 ) -> Answer<Changed> {
     let (text, dry_run) = (config.text.clone(), config.dry_run);
     let parsed = parse(config).await?;
-    let mut control = control.lock().await;
-    control.check_revision(if_match(&headers))?;
-    let changed = if dry_run {
-        control.compare(&parsed)
-    } else {
-        control.apply(text, parsed, how.permanence()).await?
-    };
-    Ok(Json(changed))
+    let expected = if_match(&headers).map(str::to_owned);
+    to_the_end(async move {
+        let mut control = control.lock().await;
+        control.check_revision(expected.as_deref())?;
+        if dry_run {
+            return Ok(control.compare(&parsed));
+        }
+        control.apply(text, parsed, how.permanence()).await
+    })
+    .await
 }
 
 #[utoipa::path(post, path = "/v1/config/diff", request_body = ConfigText,

@@ -125,12 +125,10 @@ impl Control {
     ) -> Result<Changed, ChangeError> {
         let changes = diff(&self.config, &config);
         let mut written = None;
-        if let Some(text) = file {
-            self.file.check_unchanged()?;
-            if text != self.file.text() {
-                self.file.write(&text)?;
-                written = Some(self.file.path().display().to_string());
-            }
+        if let Some(text) = file
+            && self.file.write(&text)?
+        {
+            written = Some(self.file.path().display().to_string());
         }
         self.put(running, config).await;
         Ok(Changed { changes, revision: self.revision(), written })

@@ -1,7 +1,7 @@
 //! The life of ports: opened when their device or peer is there, closed when it goes, opened again when it
 //! returns. What a port held is given back only when no worker can use it any more.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 use weft_config::{Config, NetdevIo, PortConfig, PortType};
@@ -50,38 +50,43 @@ impl Control {
         }
         self.running = running;
         self.config = config;
-        let mut unplaced = Vec::new();
-        for (name, wanted) in &self.config.ports {
-            match self.ports.get_mut(name) {
-                Some(port) => port.config = wanted.clone(),
-                None => unplaced.push((name.clone(), wanted.clone())),
-            }
+        for (name, port) in &mut self.ports {
+            port.config.clone_from(&self.config.ports[name]);
         }
-        for (name, wanted) in unplaced {
-            // A port that is opened anew keeps its number and its counters.
-            let (id, counters) = match closed.iter().find(|(old, _)| *old == name) {
-                Some((_, old)) => (old.id, old.counters.clone()),
-                None => match self.free_ids.pop_first() {
-                    Some(id) => (id, Arc::new(PortCounters::new(self.pool.workers()))),
-                    None => {
-                        tracing::error!(port = name, "too many ports: not opened");
-                        continue;
-                    }
-                },
-            };
-            let link = if wanted.enabled {
-                Link::Waiting("it is being opened".into())
-            } else {
-                Link::Disabled
-            };
-            self.ports.insert(
-                name,
-                Port { id, config: wanted, counters, link, generation: 0, socket: None },
-            );
-        }
+        // A port that is opened anew keeps its number and its counters.
+        let before: BTreeMap<String, (PortId, Arc<PortCounters>)> = closed
+            .iter()
+            .map(|(name, port)| (name.clone(), (port.id, port.counters.clone())))
+            .collect();
         self.put_in_force();
         self.retire(closed).await;
+        let missing = |name: &&String| !self.ports.contains_key(*name);
+        let missing: Vec<String> = self.config.ports.keys().filter(missing).cloned().collect();
+        let (again, new): (Vec<_>, Vec<_>) =
+            missing.into_iter().partition(|name| before.contains_key(name));
+        for name in again {
+            let (id, counters) = before[&name].clone();
+            self.free_ids.remove(&id);
+            self.place(name, id, counters);
+        }
+        for name in new {
+            // The parser allows no more ports than there are numbers.
+            let Some(id) = self.free_ids.pop_first() else { break };
+            self.place(name, id, Arc::new(PortCounters::new(self.pool.workers())));
+        }
+        self.put_in_force();
         self.open_ports().await;
+    }
+
+    /// Puts a configured port in the table, not open yet.
+    fn place(&mut self, name: String, id: PortId, counters: Arc<PortCounters>) {
+        let config = self.config.ports[&name].clone();
+        let link = if config.enabled {
+            Link::Waiting("it is being opened".into())
+        } else {
+            Link::Disabled
+        };
+        self.ports.insert(name, Port { id, config, counters, link, generation: 0, socket: None });
     }
 
     /// Gives back what ports held that are no longer in force.
@@ -114,8 +119,9 @@ impl Control {
     }
 
     async fn release_unless_wanted(&self, device: &str) {
-        let wanted = self.ports.values().any(|port| {
-            port.config.enabled && matches!(&port.config.kind, PortType::Netdev { device: other, .. } if other == device)
+        let wanted = self.config.ports.values().any(|port| {
+            port.enabled
+                && matches!(&port.kind, PortType::Netdev { device: other, .. } if other == device)
         });
         if !wanted && let Err(error) = self.devices.release(device).await {
             tracing::warn!(device, %error, "could not undo what was changed on the device");
@@ -134,7 +140,8 @@ impl Control {
 
     /// Tries ports again that something stood in the way of which no event tells when it goes, as an address.
     async fn retry_failed(&mut self) {
-        self.open_those(|port| matches!(port.link, Link::Failed(_))).await;
+        let by_device = |port: &Port| device_of(&port.config).is_some();
+        self.open_those(|port| by_device(port) && matches!(port.link, Link::Failed(_))).await;
     }
 
     async fn open_those(&mut self, concerned: impl Fn(&Port) -> bool) {
@@ -326,6 +333,7 @@ impl Control {
 
     /// Closes every port and undoes what was changed on devices.
     pub(crate) async fn shut_down(&mut self) {
+        self.config.ports.clear();
         let closed = std::mem::take(&mut self.ports).into_iter().collect();
         self.put_in_force();
         self.retire(closed).await;

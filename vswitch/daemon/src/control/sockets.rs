@@ -18,6 +18,8 @@ use tokio::{
 use weft_config::{SocketConfig, SocketMode};
 use weft_ports::peer::{self, Credentials};
 
+use crate::served::is_served;
+
 /// How often a client tries to reach a VMM that does not listen yet.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -116,12 +118,21 @@ impl SocketTask {
     }
 
     /// Stops serving, and takes the socket file away where it is ours.
-    pub(super) async fn end(self) {
+    pub(super) async fn end(mut self) {
         self.task.abort();
-        let _ = self.task.await;
+        let _ = (&mut self.task).await;
         if self.mode == SocketMode::Server {
-            let _ = fs::remove_file(&self.path);
+            // What somebody else has put there meanwhile is not ours to take away.
+            if fs::symlink_metadata(&self.path).is_ok_and(|meta| meta.file_type().is_socket()) {
+                let _ = fs::remove_file(&self.path);
+            }
         }
+    }
+}
+
+impl Drop for SocketTask {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 
@@ -232,7 +243,7 @@ fn listen(
             return Err(SocketError::NotASocket(path.to_owned()));
         }
         Ok(_) => {
-            if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            if is_served(path).map_err(io_error)? {
                 return Err(SocketError::InUse(path.to_owned()));
             }
             // Sticky directories such as /tmp let others create files but not take ours away.
@@ -253,7 +264,7 @@ fn listen(
     )
     .map_err(io_error)?;
     if config.owner.is_some() || allowed.gid.is_some() {
-        std::os::unix::fs::chown(path, Some(allowed.uid), allowed.gid).map_err(io_error)?;
+        std::os::unix::fs::lchown(path, Some(allowed.uid), allowed.gid).map_err(io_error)?;
     }
     Ok(listener)
 }

@@ -160,7 +160,8 @@ impl Control {
             || self.ports.values().filter(|port| port.config.switch == name && port.config.enabled);
         let statics =
             self.config.fdb.iter().filter(|entry| entry.switch == name).filter_map(|entry| {
-                let port = self.ports.get(&entry.port).filter(|port| port.config.enabled)?;
+                // One of a disabled port still says whose address it is.
+                let port = self.ports.get(&entry.port)?;
                 Some(StaticEntry { vlan: entry.vlan, mac: entry.mac, port: port.id })
             });
         SwitchSpec {
