@@ -429,7 +429,7 @@ pub struct Error {
 #[serde(rename_all = "kebab-case")]
 pub struct ErrorBody {
     /// A stable word for programs: `not-found`, `exists`, `in-use`, `invalid-config`, `invalid-request`, `file-changed`,
-    /// `file-unwritable`, `no-file`, `not-allowed`, `revision-mismatch`, `internal`.
+    /// `file-unwritable`, `not-allowed`, `revision-mismatch`, `internal`.
     pub code: String,
     /// What happened, in a sentence.
     pub message: String,
