@@ -1,0 +1,1 @@
+//! The overlay: what travels between hosts inside a tunnel. Sees frames and addresses, no socket, key or clock.
