@@ -218,16 +218,12 @@ fn other_layouts_are_edited_in_their_own_way() {
 
     let sub_table = "[port.a]\ntype = \"tap\"\ndevice = \"a\"\n[port.a.vlan] # here\naccess = 1\n";
     becomes(sub_table, &set, &sub_table.replace("[port.a.vlan]", "mtu = 9000\n[port.a.vlan]"));
-    becomes(sub_table, &vlan, "[port.a]\ntype = \"tap\"\ndevice = \"a\"\nvlan = { access = 2 }\n");
+    becomes(sub_table, &vlan, &sub_table.replace("access = 1", "access = 2"));
     becomes(sub_table, &remove_port("a"), "");
 
     let dotted = "port.a.type = \"tap\"\nport.a.device = \"a\" # x\nport.a.vlan.access = 1\ndaemon.workers = 1\n";
     becomes(dotted, &set, &dotted.replace("access = 1\n", "access = 1\nport.a.mtu = 9000\n"));
-    becomes(
-        dotted,
-        &vlan,
-        &dotted.replace("port.a.vlan.access = 1\n", "port.a.vlan = { access = 2 }\n"),
-    );
+    becomes(dotted, &vlan, &dotted.replace("port.a.vlan.access = 1\n", "port.a.vlan.access = 2\n"));
     becomes(dotted, &remove_port("a"), "daemon.workers = 1\n");
     let added = "\n[port.b]\ntype = \"tap\"\ndevice = \"b\"\nvlan = { access = 1 }\n";
     becomes(dotted, &more, &format!("{dotted}{added}"));
@@ -260,6 +256,50 @@ fn other_layouts_are_edited_in_their_own_way() {
         list,
         &remove_fdb("02:00:00:00:00:01", json!("1")),
         &list.replacen("[{ mac = \"02:00:00:00:00:01\", vlan = 1, port = \"a\" }]", "[]", 1),
+    );
+}
+
+#[test]
+fn a_table_is_changed_key_by_key_and_keeps_its_comments() {
+    let vlan = |mode: Value| set_port("a", json!({ "vlan": mode }));
+    let head = "[port.a]\ntype = \"tap\"\ndevice = \"a\"\n\n";
+    let trunk = json!({"trunk": [10, 20], "native": 10, "native-tagged": true});
+    #[rustfmt::skip]
+    let tables = [
+        // A mode hands its line to the next one.
+        ("# seen\n[port.a.vlan] # here\n# the office\naccess = 10   # web\n# end\n", trunk.clone(),
+         "# seen\n[port.a.vlan] # here\n# the office\ntrunk = [10, 20]   # web\nnative = 10\nnative-tagged = true\n# end\n"),
+        // What goes leaves its comment.
+        ("[port.a.vlan]\n  trunk = [10, 20] # both\n  # why\n  native = 10 # phones\n", json!({"access": 5}),
+         "[port.a.vlan]\n  access = 5 # both\n  # why\n  # phones\n"),
+        ("[port.a.vlan]\nnative = 0xa # ten\ntrunk = [10, 20] # both\n", json!({"trunk": [10], "native": 10}),
+         "[port.a.vlan]\nnative = 0xa # ten\ntrunk = [10] # both\n"),
+        ("[port.a.vlan]\nnative = 10\ntrunk = [10, 20] # both\n", json!({"trunk": [20]}),
+         "[port.a.vlan]\ntrunk = [20] # both\n"),
+        // Lists too.
+        ("[port.a.vlan]\ntrunk = [ # all\n  10, # office\n  # voice\n  20,   # old\n  30\n]\n", json!({"trunk": [10, 30, 40]}),
+         "[port.a.vlan]\ntrunk = [ # all\n  10, # office\n  # voice\n  30,\n  40\n]\n"),
+        ("[port.a.vlan]\ntrunk = [\n  10, # office\n  # voice\n  20, # new\n]\n", json!({"trunk": [10, 15, 20, 30]}),
+         "[port.a.vlan]\ntrunk = [\n  10, # office\n  15,\n  # voice\n  20, # new\n  30,\n]\n"),
+        ("[port.a.vlan]\ntrunk = [10, 20 # two\n]\n", json!({"trunk": [10, 30, 40]}),
+         "[port.a.vlan]\ntrunk = [10, # two\n    30,\n    40\n]\n"),
+        ("[port.a.vlan]\ntrunk = [10, # one\n  20]\n", json!({"trunk": [20]}),
+         "[port.a.vlan]\ntrunk = [ # one\n  20]\n"),
+        // Dotted keys.
+        ("vlan.access = 10 # web\n", trunk,
+         "vlan.trunk = [10, 20] # web\nvlan.native = 10\nvlan.native-tagged = true\n"),
+        ("vlan.dot1q-tunnel = 300 # q\nmtu = 1400\nvlan.customer = [1, 2] # c\n", json!({"access": 5}),
+         "vlan.access = 5 # q\nmtu = 1400\n# c\n"),
+        ("vlan = { trunk = [\n  10, # ten\n  20,\n], native = 10 } # x\n", json!({"trunk": [10, 30], "native": 30}),
+         "vlan = { trunk = [\n  10, # ten\n  30,\n], native = 30 } # x\n"),
+    ];
+    for (before, mode, after) in tables {
+        becomes(&format!("{head}{before}"), &vlan(mode), &format!("{head}{after}"));
+    }
+    becomes(
+        "port.a.type = \"tap\"\nport.a.device = \"a\" # x\nport.a.vlan.access = 1 # y\ndaemon.workers = 1\n",
+        &vlan(json!({"trunk": [1, 2]})),
+        "port.a.type = \"tap\"\nport.a.device = \"a\" # x\nport.a.vlan.trunk = [1, 2] # y\ndaemon.workers = 1\n",
     );
 }
 

@@ -214,6 +214,38 @@ proptest! {
     }
 
     #[test]
+    fn setting_a_vlan_mode_keeps_its_comments(old in port(9), new in port(9), dotted in any::<bool>(), many in any::<bool>()) {
+        let mut text = "[vlan.office]\nid = 10\n[vlan.voice]\nid = 20\n[switch.lab]\n[port.new]\n".to_owned();
+        for (key, value) in old.iter().filter(|(key, _)| *key != "vlan") {
+            let _ = writeln!(text, "{key} = {}", toml_value(value));
+        }
+        text.push_str(if dotted { "# mode\n" } else { "# mode\n[port.new.vlan] # table\n" });
+        for (number, (key, value)) in old["vlan"].as_object().unwrap().iter().enumerate() {
+            let prefix = if dotted { "vlan." } else { "" };
+            let value = match value {
+                Value::Array(list) if many => {
+                    let lines = list.iter().map(|value| format!("  {},\n  # of {value}\n", toml_value(value)));
+                    format!("[\n{}]", lines.collect::<String>())
+                }
+                value => toml_value(value).to_string(),
+            };
+            let _ = writeln!(text, "# above {number}\n{prefix}{key}   = {value}\t# behind {number}");
+        }
+        let mode = Map::from_iter([("vlan".to_owned(), new["vlan"].clone())]);
+        let set = Edit::SetPort { name: "new".to_owned(), set: SetPort { port: mode } };
+        let changed = set.apply(&text).unwrap();
+        let same_mode = |text: &str| parsed(text).ports["new"].vlan.clone();
+        let mut whole = old.clone();
+        whole.insert("vlan".to_owned(), new["vlan"].clone());
+        let expected = add("fresh", &whole).apply("[vlan.office]\nid = 10\n[vlan.voice]\nid = 20\n[switch.lab]\n").unwrap();
+        prop_assert_eq!(&same_mode(&changed), &parsed(&expected).ports["fresh"].vlan);
+        // Comments inside a list go where the whole list goes.
+        let kept = |text: &str| comments(text).iter().filter(|comment| !comment.starts_with("# of")).count();
+        prop_assert_eq!(kept(&changed), kept(&text), "{}", changed);
+        prop_assert_eq!(set.apply(&changed).unwrap(), changed);
+    }
+
+    #[test]
     fn any_text_is_read_or_refused(text in "\\PC{0,200}|([a-z\\[\\]{}=\"'.,#\n0-9 -]{0,200})") {
         if let Err(errors) = Config::parse(&text) {
             prop_assert!(!errors.mistakes().is_empty());

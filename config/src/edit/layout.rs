@@ -4,8 +4,9 @@
 use std::ops::Range;
 
 use serde_json::{Map, Value};
-use toml_edit::{Decor, Document, Item};
+use toml_edit::{Document, Item};
 
+use super::value::{insert_inside, json, remove_inside, replaced};
 use crate::words::{NotToml, ordered, precedes, table_lines, toml_key, toml_text, toml_value};
 
 /// A header or a `key = value`, with the lines that it takes.
@@ -16,6 +17,8 @@ struct Statement {
     header: Vec<String>,
     /// From the beginning of its first line to behind the end of its last.
     lines: Range<usize>,
+    /// Its key's last part; the brackets of a header.
+    key: Range<usize>,
     /// The value; `None` for a header.
     value: Option<Range<usize>>,
 }
@@ -75,7 +78,7 @@ impl<'t> Layout<'t> {
                 Item::Value(value) => {
                     let key = table.key(name)?.span()?;
                     let value = value.span()?;
-                    self.add(&path, header, key.start..value.end, Some(value));
+                    self.add(&path, header, key, Some(value));
                 }
                 Item::None => {}
             }
@@ -87,16 +90,17 @@ impl<'t> Layout<'t> {
         &mut self,
         path: &[String],
         header: &[String],
-        span: Range<usize>,
+        key: Range<usize>,
         value: Option<Range<usize>>,
     ) {
-        let start = self.text[..span.start].rfind('\n').map_or(0, |end| end + 1);
-        let end =
-            self.text[span.end..].find('\n').map_or(self.text.len(), |end| span.end + end + 1);
+        let last = value.as_ref().map_or(key.end, |value| value.end);
+        let start = self.text[..key.start].rfind('\n').map_or(0, |end| end + 1);
+        let end = self.text[last..].find('\n').map_or(self.text.len(), |end| last + end + 1);
         self.statements.push(Statement {
             path: path.to_vec(),
             header: header.to_vec(),
             lines: start..end,
+            key,
             value,
         });
     }
@@ -185,7 +189,7 @@ impl<'t> Layout<'t> {
         if let Some((span, true)) =
             own.and_then(|own| Some((own.value.clone()?, own.path.len() == path.len())))
         {
-            let text = toml_text(value)?;
+            let text = replaced(&self.text[span.clone()], value)?;
             return Ok(Some(format!(
                 "{}{text}{}",
                 &self.text[..span.start],
@@ -193,7 +197,12 @@ impl<'t> Layout<'t> {
             )));
         }
         if own.is_some() {
-            // A sub-table or dotted keys: they make way for one value.
+            // A sub-table or dotted keys.
+            if let Value::Object(wanted) = value
+                && !wanted.is_empty()
+            {
+                return self.merge(&path, wanted);
+            }
             let Some(text) = self.remove(&path) else { return Ok(None) };
             return match Layout::read(&text) {
                 Some(layout) => layout.set(table, key, value),
@@ -214,6 +223,101 @@ impl<'t> Layout<'t> {
             .take_while(|c| *c == ' ' || *c == '\t')
             .collect();
         Ok(Some(format!("{before}{finish}{indent}{name} = {}{line_end}{after}", toml_text(value)?)))
+    }
+
+    /// Makes a table what is wanted, key by key. A key that goes hands its line to one that comes; where none
+    /// comes, the comment on its line stays.
+    fn merge(
+        &self,
+        table: &[&str],
+        wanted: &Map<String, Value>,
+    ) -> Result<Option<String>, NotToml> {
+        let own = self.statements.iter().filter(|statement| statement.is_under(table));
+        let mut there: Vec<&str> = own
+            .filter_map(|statement| statement.path.get(table.len()))
+            .map(String::as_str)
+            .collect();
+        there.dedup();
+        let mut gone = there.iter().filter(|key| !wanted.contains_key(**key));
+        let mut text = self.text.to_owned();
+        let mut cut = Vec::new();
+        for (key, value) in ordered(wanted) {
+            let Some(layout) = Layout::read(&text) else { return Ok(None) };
+            let handed_over = if there.contains(&key) { None } else { gone.next() };
+            let changed = match handed_over {
+                Some(old) => match layout.rename(table, old, key, value)? {
+                    Some(renamed) => Some(renamed),
+                    None => {
+                        cut.push(*old);
+                        layout.set(table, key, value)?
+                    }
+                },
+                None if layout.holds(table, key, value) => continue,
+                None => layout.set(table, key, value)?,
+            };
+            let Some(changed) = changed else { return Ok(None) };
+            text = changed;
+        }
+        for key in cut.into_iter().chain(gone.copied()) {
+            let Some(shortened) =
+                Layout::read(&text).and_then(|layout| layout.withdraw(table, key))
+            else {
+                return Ok(None);
+            };
+            text = shortened;
+        }
+        Ok(Some(text))
+    }
+
+    /// Returns the statement of a key that has one value.
+    fn key_statement(&self, table: &[&str], key: &str) -> Option<&Statement> {
+        self.statements.iter().find(|statement| {
+            !statement.is_header()
+                && statement.is_under(table)
+                && statement.path[table.len()..] == [key]
+        })
+    }
+
+    /// Tells whether a key has a value already, however it is written.
+    fn holds(&self, table: &[&str], key: &str, value: &Value) -> bool {
+        let span = self.key_statement(table, key).and_then(|statement| statement.value.clone());
+        span.and_then(|span| json(&self.text[span])).as_ref() == Some(value)
+    }
+
+    /// Puts another key in the place of one; `None` where that one is a table of its own.
+    fn rename(
+        &self,
+        table: &[&str],
+        old: &str,
+        new: &str,
+        value: &Value,
+    ) -> Result<Option<String>, NotToml> {
+        let Some(statement) = self.key_statement(table, old) else { return Ok(None) };
+        let Some(span) = statement.value.clone() else { return Ok(None) };
+        let text = replaced(&self.text[span.clone()], value)?;
+        Ok(Some(format!(
+            "{}{}{}{text}{}",
+            &self.text[..statement.key.start],
+            toml_key(new),
+            &self.text[statement.key.end..span.start],
+            &self.text[span.end..]
+        )))
+    }
+
+    /// Cuts a key of a table, and leaves the comment behind its value on a line of its own.
+    fn withdraw(&self, table: &[&str], key: &str) -> Option<String> {
+        if let Some(statement) = self.key_statement(table, key) {
+            let Range { start, end } = statement.lines;
+            let value = statement.value.clone()?;
+            if let Some(comment) = self.text[value.end..end].find('#') {
+                let line = &self.text[start..];
+                let indent = &line[..line.len() - line.trim_start_matches([' ', '\t']).len()];
+                let rest = &self.text[value.end + comment..];
+                return Some(format!("{}{indent}{rest}", &self.text[..start]));
+            }
+        }
+        let path: Vec<&str> = table.iter().copied().chain([key]).collect();
+        self.remove(&path)
     }
 
     /// Returns the statement behind which a new key of a table is written.
@@ -311,56 +415,6 @@ impl<'t> Layout<'t> {
 
 fn last_line(text: &str) -> Option<&str> {
     text.split_inclusive('\n').next_back()
-}
-
-fn insert_inside(
-    value: &mut toml_edit::Value,
-    path: &[&str],
-    mut new: toml_edit::Value,
-) -> Option<()> {
-    match path {
-        [] => *value = new,
-        [key] => {
-            let table = value.as_inline_table_mut()?;
-            if let Some(old) = table.get_mut(key) {
-                *new.decor_mut() = old.decor().clone();
-                *old = new;
-                return Some(());
-            }
-            // The space before the closing brace belongs to the last value: it stays before the brace.
-            if let Some((_, last)) = table.iter_mut().last() {
-                let space = last
-                    .decor()
-                    .suffix()
-                    .and_then(|suffix| suffix.as_str())
-                    .unwrap_or_default()
-                    .to_owned();
-                if space.trim().is_empty() {
-                    last.decor_mut().set_suffix("");
-                    *new.decor_mut() = Decor::new(" ", space);
-                }
-            }
-            table.insert(*key, new);
-        }
-        [key, rest @ ..] => insert_inside(value.as_inline_table_mut()?.get_mut(key)?, rest, new)?,
-    }
-    Some(())
-}
-
-fn remove_inside(value: &mut toml_edit::Value, path: &[&str]) -> Option<()> {
-    let (key, rest) = path.split_first()?;
-    match (value, rest) {
-        (toml_edit::Value::Array(list), []) => {
-            let index = key.parse().ok().filter(|index| *index < list.len())?;
-            list.remove(index);
-        }
-        (toml_edit::Value::InlineTable(table), []) => {
-            table.remove(key)?;
-        }
-        (toml_edit::Value::InlineTable(table), rest) => remove_inside(table.get_mut(key)?, rest)?,
-        _ => return None,
-    }
-    Some(())
 }
 
 /// Returns the keys of a table that are not null, in the order in which they are written.

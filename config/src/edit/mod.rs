@@ -3,6 +3,7 @@
 
 mod error;
 mod layout;
+mod value;
 
 use serde_json::{Map, Value};
 use weft_vlan::{MacAddr, VlanId};
