@@ -41,6 +41,8 @@ const PROGRAMS: &[(&str, &str, &[Need])] = &[
     ("tcpdump", "tcpdump", &[Need::GuestImage, Need::Guests]),
     ("depmod", "kmod", &[Need::GuestImage]),
     ("xz", "xz-utils", &[Need::GuestImage]),
+    ("socat", "socat", &[Need::Guests]),
+    ("sysctl", "procps", &[Need::Guests]),
     ("qemu-system-x86_64", "qemu-system-x86", &[Need::Guests]),
     ("ovs-vswitchd", "openvswitch-switch", &[Need::Bench]),
 ];
