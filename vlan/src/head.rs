@@ -75,6 +75,16 @@ impl Head {
         &self.bytes[..usize::from(self.copied)]
     }
 
+    /// Returns the copied bytes, to change fields in them.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[..usize::from(self.copied)]
+    }
+
+    /// Lets the head stand for a frame that is this many bytes longer at its end.
+    pub fn lengthen(&mut self, bytes: usize) {
+        self.len = self.len.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+    }
+
     /// Returns the whole frame's length in bytes, without the outermost tag.
     pub fn untagged_len(&self) -> usize {
         self.len as usize

@@ -2,7 +2,7 @@
 //! headers (RFC 8200 §4), and the layer 4 behind them. Judges only what finishing a frame depends on;
 //! addresses and lengths inside IP are not looked at.
 
-use weft_vlan::{TAG_LEN, Tpid};
+use weft_vlan::{GsoKind, TAG_LEN, Tpid};
 
 pub(crate) const TCP: u8 = 6;
 pub(crate) const UDP: u8 = 17;
@@ -10,6 +10,15 @@ pub(crate) const ICMPV6: u8 = 58;
 
 pub(crate) const IPV6_HEADER: usize = 40;
 pub(crate) const UDP_HEADER: usize = 8;
+
+/// Flags of TCP. RFC 9293 §3.1, RFC 3168 §6.1.
+pub(crate) const FIN: u8 = 0x01;
+pub(crate) const SYN: u8 = 0x02;
+pub(crate) const RST: u8 = 0x04;
+pub(crate) const PSH: u8 = 0x08;
+pub(crate) const ACK: u8 = 0x10;
+pub(crate) const URG: u8 = 0x20;
+pub(crate) const CWR: u8 = 0x80;
 
 /// The headers of a frame that carries a whole IP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,17 +42,26 @@ impl Layers {
     /// Finds the headers in the first bytes of a frame. `None` where there is no IP, where its header does not end
     /// inside `bytes`, and for a fragment: no single fragment has a checksum to finish or a payload to cut.
     pub(crate) fn find(bytes: &[u8]) -> Option<Self> {
-        let mut at = 12;
-        while Tpid::from_ethertype(be16(bytes, at)?).is_some() {
-            at += TAG_LEN;
-        }
-        let l3 = at + 2;
-        let layers = match be16(bytes, at)? {
-            0x0800 => ipv4(bytes, l3)?,
-            0x86dd => ipv6(bytes, l3)?,
-            _ => return None,
+        let layers = match ip(bytes)? {
+            (IpVersion::V4, l3) => ipv4(bytes, l3)?,
+            (IpVersion::V6, l3) => ipv6(bytes, l3)?,
         };
         (layers.l4 <= bytes.len()).then_some(layers)
+    }
+
+    /// Tells whether super-frames of this kind have these headers.
+    pub(crate) fn carry(&self, kind: GsoKind) -> bool {
+        matches!(
+            (kind, self.version, self.protocol),
+            (GsoKind::Tcp4 { .. }, IpVersion::V4, TCP)
+                | (GsoKind::Tcp6 { .. }, IpVersion::V6, TCP)
+                | (GsoKind::Udp, _, UDP)
+        )
+    }
+
+    /// Returns where the checksum of TCP, or else UDP, stands.
+    pub(crate) fn checksum_at(&self) -> usize {
+        self.l4 + if self.protocol == TCP { 16 } else { 6 }
     }
 
     /// Returns the end of the TCP or UDP header; `None` for other protocols and where it is not inside `bytes`.
@@ -55,6 +73,19 @@ impl Layers {
         };
         let end = self.l4 + len;
         (end <= bytes.len() && (self.protocol != TCP || len >= 20)).then_some(end)
+    }
+}
+
+/// Returns where IP begins according to the EtherType behind all tags, and which; nothing of it need be there.
+pub(crate) fn ip(bytes: &[u8]) -> Option<(IpVersion, usize)> {
+    let mut at = 12;
+    while Tpid::from_ethertype(be16(bytes, at)?).is_some() {
+        at += TAG_LEN;
+    }
+    match be16(bytes, at)? {
+        0x0800 => Some((IpVersion::V4, at + 2)),
+        0x86dd => Some((IpVersion::V6, at + 2)),
+        _ => None,
     }
 }
 
@@ -91,8 +122,12 @@ fn ipv6(bytes: &[u8], l3: usize) -> Option<Layers> {
     }
 }
 
-fn be16(bytes: &[u8], at: usize) -> Option<u16> {
+pub(crate) fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk().copied().map(u16::from_be_bytes)
+}
+
+pub(crate) fn put16(bytes: &mut [u8], at: usize, value: u16) {
+    bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
 }
 
 #[cfg(test)]

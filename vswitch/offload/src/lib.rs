@@ -1,14 +1,19 @@
 //! Work that a sender left to others: unfinished checksums and segmentation. Reads and writes virtio-net
-//! headers, and finishes frames in software for receivers that promise nothing. Holds no queue and merges
-//! no segments.
+//! headers; finishes frames in software for receivers that promise nothing; cuts super-frames smaller and merges
+//! segments where the promises stay. Holds no queue and no payload.
 
 mod checksum;
+mod cut;
+pub mod ecn;
 mod layers;
+mod merge;
 mod segments;
 #[cfg(test)]
 mod super_frame;
 mod vnet;
 
 pub use checksum::{finish_checksum, sum};
+pub use cut::{Cut, Fit, Piece};
+pub use merge::Merge;
 pub use segments::Segments;
 pub use vnet::VnetHeader;

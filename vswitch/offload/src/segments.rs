@@ -5,12 +5,8 @@ use weft_vlan::{BadOffload, Ecn, Gso, GsoKind};
 
 use crate::{
     checksum::{self, sum},
-    layers::{IPV6_HEADER, IpVersion, Layers, TCP, UDP},
+    layers::{CWR, FIN, IPV6_HEADER, IpVersion, Layers, PSH, put16},
 };
-
-const FIN: u8 = 0x01;
-const PSH: u8 = 0x08;
-const CWR: u8 = 0x80;
 
 /// The segments of one super-frame, made one at a time.
 #[derive(Debug)]
@@ -37,15 +33,9 @@ impl<'f> Segments<'f> {
     fn parse(frame: &'f [u8], gso: Gso, pushed: usize) -> Option<Self> {
         let (header, payload) = frame.split_at_checked(usize::from(gso.header_len) + pushed)?;
         let layers = Layers::find(header)?;
-        let of_this_kind = matches!(
-            (gso.kind, layers.version, layers.protocol),
-            (GsoKind::Tcp4 { .. }, IpVersion::V4, TCP)
-                | (GsoKind::Tcp6 { .. }, IpVersion::V6, TCP)
-                | (GsoKind::Udp, _, UDP)
-        );
         let size = usize::from(gso.size);
         let longest = header.len() - layers.l3 + size;
-        if !of_this_kind
+        if !layers.carry(gso.kind)
             || layers.headers_end(header)? != header.len()
             || size == 0
             || longest > usize::from(u16::MAX)
@@ -53,7 +43,7 @@ impl<'f> Segments<'f> {
             return None;
         }
         // The checksum field holds the pseudo header's sum with the length of the whole super-frame.
-        let at = checksum_at(&layers);
+        let at = layers.checksum_at();
         let len = checksum::fold((frame.len() - layers.l4) as u64);
         let pseudo = u64::from(u16::from_be_bytes([header[at], header[at + 1]])) + u64::from(!len);
         Some(Self {
@@ -89,7 +79,7 @@ impl<'f> Segments<'f> {
             }
             GsoKind::Udp => put16(segment, l4 + 4, len as u16),
         }
-        let at = checksum_at(&self.layers);
+        let at = self.layers.checksum_at();
         put16(segment, at, 0);
         let total = self.pseudo + len as u64 + u64::from(sum(&segment[l4..]));
         segment[at..at + 2].copy_from_slice(&checksum::field(total));
@@ -121,14 +111,6 @@ impl<'f> Segments<'f> {
             IpVersion::V6 => put16(segment, l3 + 4, (segment.len() - l3 - IPV6_HEADER) as u16),
         }
     }
-}
-
-fn checksum_at(layers: &Layers) -> usize {
-    layers.l4 + if layers.protocol == TCP { 16 } else { 6 }
-}
-
-fn put16(bytes: &mut [u8], at: usize, value: u16) {
-    bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
 }
 
 #[cfg(test)]
