@@ -222,6 +222,8 @@ impl Control {
             switches: self.view_switches(),
             vlans: self.view_vlans(),
             ports: self.view_ports(),
+            segments: Vec::new(),
+            peers: Vec::new(),
             macs,
             problems: self.problems(),
         })

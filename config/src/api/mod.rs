@@ -18,19 +18,35 @@
 //! | `POST /v1/fdb` | [`AddFdb`] | [`Changed`] | writers |
 //! | `DELETE /v1/fdb?vlan=&mac=&switch=` | | [`Changed`] | writers |
 //! | `POST /v1/fdb/flush?vlan=&port=&switch=` | | [`Flushed`] | writers |
+//! | `GET /v1/segments` | | `[`[`Segment`]`]` | readers |
+//! | `POST /v1/segments` | [`AddSegment`] | [`Changed`] | writers |
+//! | `DELETE /v1/segments/{name}` | | [`Changed`] | writers |
+//! | `GET /v1/peers` | | `[`[`Peer`]`]` | readers |
+//! | `GET /v1/peers/{name}` | | [`Peer`] | readers |
+//! | `POST /v1/peers` | [`AddPeer`] | [`Changed`] | writers |
+//! | `PATCH /v1/peers/{name}` | [`SetPeer`] | [`Changed`] | writers |
+//! | `DELETE /v1/peers/{name}` | | [`Changed`] | writers |
+//! | `POST /v1/peers/{name}/ping` | [`PingRequest`] | [`Ping`] | writers |
+//! | `POST /v1/peers/{name}/reset` | | [`PeerReset`] | writers |
 //! | `POST /v1/trace` | [`TraceRequest`] | [`Trace`] | readers |
 //! | `GET /v1/config` | | [`ConfigDocument`] | readers |
 //! | `POST /v1/config/diff` | [`ConfigText`] | [`Changed`] | readers |
 //! | `PUT /v1/config` | [`ConfigText`] | [`Changed`] | writers |
 //!
-//! Every write takes `?transient=true` (the file is left alone) and `If-Match` with a revision.
+//! Every change of the configuration takes `?transient=true` (the file is left alone) and `If-Match` with a revision.
 //! Every refusal is an [`Error`].
+
+mod tunnel;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
+
+pub use self::tunnel::{
+    AddPeer, AddSegment, Peer, PeerReset, PeerState, Ping, PingRequest, Segment, SetPeer,
+};
 
 /// One direction of a port.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -183,6 +199,12 @@ pub struct Status {
     pub vlans: Vec<Vlan>,
     /// The ports.
     pub ports: Vec<Port>,
+    /// The segments.
+    #[serde(default)]
+    pub segments: Vec<Segment>,
+    /// The peers.
+    #[serde(default)]
+    pub peers: Vec<Peer>,
     /// The addresses by port, the youngest first, sixteen a port at most.
     pub macs: Vec<FdbEntry>,
     /// What is wrong, in words, with a hint.
