@@ -6,6 +6,8 @@
 //!   access 10 ───────────────── plain ┘          └ monitor
 //! ```
 
+use std::time::Instant;
+
 use weft_netns::{
     Bed, Kind, Lab, Member, Nic, StreamGuest, Wire,
     frame::{BROADCAST, DOT1Q, Frame, ICMPV6, IPV4, IPV6, Mac, Neighbour, mac},
@@ -193,6 +195,42 @@ fn a_flood_is_limited_and_known_unicast_is_not(workers: usize) {
     assert_eq!(ctl.port("one")["rx"]["frames"], 40);
 }
 
+/// Whatever happens to others, a port has had no more than the burst of one second and its rate since.
+fn a_guest_that_reconnects_refills_nobodys_flood_limit(workers: usize) {
+    const RATE: u64 = 20;
+    let lab = Lab::with_workers(workers);
+    let (mut one, mut two) = (Nic::open(lab.switch(), "one"), Nic::open(lab.switch(), "two"));
+    let socket = lab.path("guest.sock");
+    let daemon = lab.daemon(&format!(
+        "[port.one]\ntype = \"netdev\"\ndevice = \"one\"\nvlan = {{ access = 10 }}\nflood-limit = \"{RATE}/s\"\n\
+         [port.two]\ntype = \"netdev\"\ndevice = \"two\"\nvlan = {{ access = 10 }}\n\
+         [port.guest]\ntype = \"stream\"\nsocket = \"{}\"\nvlan = {{ access = 20 }}\n",
+        socket.display()
+    ));
+    let ctl = daemon.ctl();
+    let here = Frame::new(mac(2), BROADCAST).text("here").bytes();
+    two.send(&here);
+    one.expect_frame(&here);
+    let (mut sent, mut passed) = (0, 0);
+    let began = Instant::now();
+    for round in 0..40 {
+        ctl.wait_for_state("guest", "waiting");
+        let _guest = StreamGuest::connect(&socket);
+        ctl.wait_for_state("guest", "up");
+        for _ in 0..2 * RATE {
+            one.send(&Frame::new(mac(1), BROADCAST).text("flood").bytes());
+            sent += 1;
+        }
+        let marker = Frame::new(mac(1), mac(2)).text(&format!("marker {round}")).bytes();
+        one.send(&marker);
+        passed += two.before_marker(&marker).len() as u64;
+    }
+    let allowed = RATE + (began.elapsed().as_secs_f64() * RATE as f64).ceil() as u64;
+    assert!(passed <= allowed, "{passed} of {sent} frames passed, {allowed} were allowed");
+    assert!(passed >= RATE, "only {passed} frames passed");
+    assert_eq!(passed + ctl.drops("one", "rx", "flood-limited"), sent);
+}
+
 fn a_disabled_port_takes_no_part(workers: usize) {
     let lab = Lab::with_workers(workers);
     let mut off = Nic::open(lab.switch(), "off");
@@ -247,5 +285,6 @@ weft_netns::each_worker_count!(
     a_spoofed_source_is_not_learned,
     isolated_ports_talk_to_others_only,
     a_flood_is_limited_and_known_unicast_is_not,
+    a_guest_that_reconnects_refills_nobodys_flood_limit,
     a_disabled_port_takes_no_part,
 );

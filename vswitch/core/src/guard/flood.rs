@@ -11,6 +11,7 @@ const MICROSECOND: u64 = 16_000;
 
 /// Lets through a second's worth of frames at once, and the rate after that.
 pub(crate) struct FloodLimiter {
+    rate: Rate,
     /// The time between frames at the rate.
     interval: u64,
     /// The time in which an empty bucket fills.
@@ -21,9 +22,14 @@ pub(crate) struct FloodLimiter {
 
 impl FloodLimiter {
     pub(crate) fn new(rate: Rate) -> Self {
-        let rate = u64::from(rate.per_second.max(1));
-        let interval = SECOND.div_ceil(rate);
-        Self { interval, burst: interval * rate, full_at: AtomicU64::new(0) }
+        let frames = u64::from(rate.per_second.max(1));
+        let interval = SECOND.div_ceil(frames);
+        Self { rate, interval, burst: interval * frames, full_at: AtomicU64::new(0) }
+    }
+
+    /// Returns the rate that it was made for.
+    pub(crate) fn rate(&self) -> Rate {
+        self.rate
     }
 
     /// Takes a token; `false` when there is none.

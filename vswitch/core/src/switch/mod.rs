@@ -35,7 +35,13 @@ enum Found {
 impl Switch {
     /// Compiles a specification. The forwarding database outlives it.
     pub fn new(spec: &SwitchSpec, fdb: Arc<Fdb>) -> Self {
-        Self { tables: Tables::new(spec), fdb }
+        Self { tables: Tables::new(spec, None), fdb }
+    }
+
+    /// Compiles the specification that takes this one's place. What a port has used up of its flood limit stays
+    /// used up, unless the limit itself is another one.
+    pub fn successor(&self, spec: &SwitchSpec, fdb: Arc<Fdb>) -> Self {
+        Self { tables: Tables::new(spec, Some(&self.tables)), fdb }
     }
 
     /// Decides where a frame goes, and learns its source.

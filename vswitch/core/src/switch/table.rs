@@ -6,7 +6,7 @@ use weft_vlan::{MacAddr, PortVlan, VlanId};
 
 use super::effects::Effects;
 use crate::{
-    DropReason, Isolation, PortId, SwitchSpec, Timestamp,
+    DropReason, Isolation, PortId, Rate, SwitchSpec, Timestamp,
     fdb::Limits,
     guard::{FloodLimiter, Guard},
 };
@@ -27,7 +27,7 @@ pub(super) struct PortTable {
     pub(super) limits: Limits,
     pub(super) isolation: Isolation,
     pub(super) guard: Option<Guard>,
-    flood: Option<FloodLimiter>,
+    flood: Option<Arc<FloodLimiter>>,
 }
 
 /// The member set of a VLAN; VLANs with the same members share it.
@@ -39,7 +39,14 @@ pub(super) struct Members {
 }
 
 impl Tables {
-    pub(super) fn new(spec: &SwitchSpec) -> Self {
+    /// Compiles a specification. A port that was there before goes on with the limiter that it had.
+    pub(super) fn new(spec: &SwitchSpec, before: Option<&Self>) -> Self {
+        let limiter = |port: PortId, rate: Rate| {
+            let limiter = before.and_then(|tables| tables.port(port)?.flood.clone());
+            limiter
+                .filter(|limiter| limiter.rate() == rate)
+                .unwrap_or_else(|| Arc::new(FloodLimiter::new(rate)))
+        };
         let last = spec.ports.iter().map(|port| port.id.index() + 1).max().unwrap_or(0);
         let mut ports: Vec<Option<Box<PortTable>>> = (0..last).map(|_| None).collect();
         for port in &spec.ports {
@@ -49,7 +56,7 @@ impl Tables {
                 limits: Limits::new(spec.ageing, port.mac_limit),
                 isolation: port.isolation,
                 guard: Guard::new(&port.guards),
-                flood: port.flood_limit.map(FloodLimiter::new),
+                flood: port.flood_limit.map(|rate| limiter(port.id, rate)),
             }));
         }
         let statics =

@@ -326,6 +326,37 @@ fn a_flood_limit_charges_what_is_flooded_and_nothing_else() {
 }
 
 #[test]
+fn what_is_used_up_of_a_flood_limit_stays_used_up_unless_the_limit_changes() {
+    let fdb = fdb();
+    let limited = |rates: [Option<u32>; 3]| {
+        let with = |(id, rate): (u16, Option<u32>)| PortSpec {
+            flood_limit: rate.map(|per_second| Rate { per_second }),
+            ..spec(port(id), access(10))
+        };
+        switch_spec((1..).zip(rates).map(with).collect(), vec![])
+    };
+    let floods = |switch: &Switch, at, ingress: u16| {
+        let frame = untagged(BROADCAST, host(u64::from(ingress)));
+        (0..100).filter(|_| send(switch, at, ingress, &frame).is_ok()).count()
+    };
+    let first = Switch::new(&limited([Some(5), Some(5), None]), fdb.clone());
+    assert_eq!([1, 2].map(|ingress| floods(&first, 0, ingress)), [5, 5]);
+    // Another rate is a full bucket, the same one is the bucket of before.
+    let second = first.successor(&limited([Some(5), Some(6), Some(2)]), fdb.clone());
+    assert_eq!([1, 2, 3].map(|ingress| floods(&second, 0, ingress)), [0, 6, 2]);
+    // While both are in use they share it.
+    assert_eq!([floods(&first, 1, 1), floods(&second, 1, 1)], [5, 0]);
+    // A limit that was taken away and a port that was gone begin anew.
+    let third = second.successor(&limited([Some(5), None, Some(2)]), fdb.clone());
+    assert_eq!([1, 2, 3].map(|ingress| floods(&third, 1, ingress)), [0, 100, 2]);
+    let mut without = limited([Some(5), Some(6), Some(2)]);
+    without.ports.pop();
+    let fourth = third.successor(&without, fdb.clone());
+    let fifth = fourth.successor(&limited([Some(5), Some(6), Some(2)]), fdb);
+    assert_eq!([1, 2, 3].map(|ingress| floods(&fifth, 1, ingress)), [0, 6, 2]);
+}
+
+#[test]
 fn a_trace_learns_nothing_and_uses_nothing_up() {
     let fdb = fdb();
     let limited =

@@ -118,8 +118,12 @@ impl Control {
         for name in self.config.switches.keys() {
             let spec = self.switch_spec(name);
             let fdb = self.fdb_for(name, &spec);
-            let compiled = Arc::new(Switch::new(&spec, fdb.clone()));
-            self.switches.insert(name.clone(), RunningSwitch { fdb, compiled });
+            let compiled = match self.switches.get(name) {
+                Some(before) => before.compiled.successor(&spec, fdb.clone()),
+                None => Switch::new(&spec, fdb.clone()),
+            };
+            let running = RunningSwitch { fdb, compiled: Arc::new(compiled) };
+            self.switches.insert(name.clone(), running);
         }
         self.switches.retain(|name, _| self.config.switches.contains_key(name));
         let index: BTreeMap<&str, usize> =
