@@ -217,18 +217,17 @@ impl Fdb {
         let epoch = self.begin_epoch(&mut self.lock(), mark);
         let (now, ageing) = (Ticks::at(now), Ticks::of(ageing));
         let mut forgotten = 0;
-        for first in (0..self.table.len()).step_by(CHUNK) {
-            let mut ledger = self.lock();
-            for slot in first..(first + CHUNK).min(self.table.len()) {
-                let Some((key, value)) = self.table.slot(slot).read() else { continue };
-                let is_concerned = key.vlan().is_none_or(|vlan| scope.concerns(vlan, value.port()));
-                if is_concerned && value.epoch() < epoch {
-                    forgotten += usize::from(now.since(value.heard()) < ageing);
-                    self.clear(&mut ledger, slot);
-                }
-            }
-        }
+        self.clear_where(|vlan, value| {
+            let is_concerned = scope.concerns(vlan, value.port()) && value.epoch() < epoch;
+            forgotten += usize::from(is_concerned && now.since(value.heard()) < ageing);
+            is_concerned
+        });
         forgotten
+    }
+
+    /// Forgets the entries that `keep` does not want in their VLAN on their port. They go one by one.
+    pub(crate) fn retain(&self, keep: impl Fn(VlanId, PortId) -> bool) {
+        self.clear_where(|vlan, value| !keep(vlan, value.port()));
     }
 
     /// Forgets all that is known of a port, before its number is used again.
@@ -384,6 +383,19 @@ impl Fdb {
         }
         ledger.add(port, number);
         self.occupied.store(ledger.total(), Ordering::Relaxed);
+    }
+
+    /// Empties the slots whose entries are concerned, and gives the lock away now and then.
+    fn clear_where(&self, mut is_concerned: impl FnMut(VlanId, Value) -> bool) {
+        for first in (0..self.table.len()).step_by(CHUNK) {
+            let mut ledger = self.lock();
+            for slot in first..(first + CHUNK).min(self.table.len()) {
+                let Some((key, value)) = self.table.slot(slot).read() else { continue };
+                if key.vlan().is_none_or(|vlan| is_concerned(vlan, value)) {
+                    self.clear(&mut ledger, slot);
+                }
+            }
+        }
     }
 
     fn clear(&self, ledger: &mut Ledger, number: usize) {

@@ -44,6 +44,14 @@ impl Switch {
         Self { tables: Tables::new(spec, Some(&self.tables)), fdb }
     }
 
+    /// Forgets what was learned in VLANs that its port no longer carries. Meant for when nobody forwards by an
+    /// earlier specification any more.
+    pub fn forget_left_vlans(&self) {
+        self.fdb.retain(|vlan, port| {
+            self.tables.port(port).is_some_and(|table| table.vlan.is_member(vlan))
+        });
+    }
+
     /// Decides where a frame goes, and learns its source.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use weft_core::{
     DropReason, DropReason::*, Guards, Isolation, PortId, PortSpec, Rate, StaticEntry, Switch,
 };
-use weft_vlan::{Csum, Gso, GsoKind, Head, MacAddr, Offload};
+use weft_vlan::{Csum, Gso, GsoKind, Head, MacAddr, Offload, PortVlan};
 
 use crate::common::*;
 
@@ -273,6 +273,36 @@ fn an_entry_whose_port_left_the_vlan_counts_for_nothing() {
     assert_eq!(send(&after, 0, 1, &untagged(host(2), host(1))), ports(&[3]));
     // Entries survive the change.
     assert_eq!(send(&after, 0, 3, &untagged(host(1), host(3))), ports(&[1]));
+}
+
+#[test]
+fn what_was_learned_in_a_vlan_that_its_port_left_can_be_forgotten() {
+    let fdb = fdb();
+    let spec_of = |modes: [PortVlan; 3]| {
+        let ids = [1, 2, 3].map(port);
+        let specs = ids.into_iter().zip(modes).map(|(id, mode)| spec(id, mode)).collect();
+        switch_spec(specs, vec![])
+    };
+    let before = Switch::new(&spec_of([trunk(&[10, 20]), access(10), access(10)]), fdb.clone());
+    for (ingress, number, tags) in
+        [(1, 1, &[q(10)][..]), (1, 1, &[q(20)]), (2, 2, &[]), (3, 3, &[])]
+    {
+        let frame = head(&frame(BROADCAST, host(number), tags, PAYLOAD));
+        assert_ne!(send(&before, 0, ingress, &frame), Err(VlanNotMember));
+    }
+    // Port 1 leaves VLAN 10, port 2 moves to VLAN 20, port 3 is gone.
+    let mut changed = spec_of([trunk(&[20, 30]), access(20), access(10)]);
+    changed.ports.pop();
+    let after = before.successor(&changed, fdb.clone());
+    let mut entries = fdb.entries(seconds(1), AGEING);
+    assert_eq!(entries.len(), 4);
+    after.forget_left_vlans();
+    entries.retain(|entry| (entry.vlan, entry.port) == (vlan(20), port(1)));
+    assert_eq!(fdb.entries(seconds(1), AGEING), entries);
+    assert_eq!(entries.len(), 1);
+    // Back in the VLAN a port finds nothing there of before.
+    let back = after.successor(&spec_of([trunk(&[10]), access(10), access(10)]), fdb);
+    assert_eq!(send(&back, 1, 3, &untagged(host(2), host(3))), ports(&[1, 2]));
 }
 
 #[test]

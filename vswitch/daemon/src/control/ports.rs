@@ -1,7 +1,11 @@
 //! The life of ports: opened when their device or peer is there, closed when it goes, opened again when it
 //! returns. What a port held is given back only when no worker can use it any more.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::sync::mpsc;
 use weft_config::{Config, NetdevIo, PortConfig, PortType};
@@ -50,8 +54,13 @@ impl Control {
         }
         self.running = running;
         self.config = config;
+        let mut rewired = BTreeSet::new();
         for (name, port) in &mut self.ports {
-            port.config.clone_from(&self.config.ports[name]);
+            let config = &self.config.ports[name];
+            if port.config.vlan != config.vlan {
+                rewired.insert(config.switch.clone());
+            }
+            port.config.clone_from(config);
         }
         // A port that is opened anew keeps its number and its counters.
         let before: BTreeMap<String, (PortId, Arc<PortCounters>)> = closed
@@ -60,6 +69,7 @@ impl Control {
             .collect();
         self.put_in_force();
         self.retire(closed).await;
+        self.forget_left_vlans(&rewired).await;
         let missing = |name: &&String| !self.ports.contains_key(*name);
         let missing: Vec<String> = self.config.ports.keys().filter(missing).cloned().collect();
         let (again, new): (Vec<_>, Vec<_>) =
@@ -115,6 +125,18 @@ impl Control {
                 self.free_ids.insert(id);
             }
             tracing::info!(port = name, "port closed");
+        }
+    }
+
+    /// Forgets, on switches whose ports have other VLANs, what was learned in those that a port has left.
+    async fn forget_left_vlans(&self, rewired: &BTreeSet<String>) {
+        if rewired.is_empty() {
+            return;
+        }
+        // Until then a worker may learn by the plan of before.
+        self.pool.pass().await;
+        for switch in rewired.iter().filter_map(|name| self.switches.get(name)) {
+            switch.compiled.forget_left_vlans();
         }
     }
 
