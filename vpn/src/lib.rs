@@ -1,11 +1,20 @@
 //! The Noise tunnel: handshake, session, replay window, timers, fragments. Sans-I/O: time and randomness are
 //! arguments, bytes go in and out. Never sees a VLAN or a frame.
 
+mod fragment;
 mod keys;
 mod random;
+mod reassembly;
 #[cfg(test)]
 mod test;
 mod x25519;
 
+pub use fragment::{
+    BundleId, BundleIds, FRAGMENT_HEADER, Fragment, Fragments, LONGEST_BUNDLE, MOST_FRAGMENTS,
+    MalformedFragment, UncuttableError,
+};
 pub use keys::{KeyError, PresharedKey, PrivateKey, PublicKey};
 pub use random::Random;
+pub use reassembly::{
+    FragmentError, Losses, REASSEMBLY_BOUND, REASSEMBLY_TIMEOUT, Reassembled, Reassembly,
+};
