@@ -3,6 +3,7 @@
 
 mod fragment;
 mod keys;
+mod path_mtu;
 mod random;
 mod reassembly;
 #[cfg(test)]
@@ -14,6 +15,7 @@ pub use fragment::{
     MalformedFragment, UncuttableError,
 };
 pub use keys::{KeyError, PresharedKey, PrivateKey, PublicKey};
+pub use path_mtu::{LARGEST_UDP_PAYLOAD, PathMtu, Probe};
 pub use random::Random;
 pub use reassembly::{
     FragmentError, Losses, REASSEMBLY_BOUND, REASSEMBLY_TIMEOUT, Reassembled, Reassembly,
