@@ -1,6 +1,7 @@
 //! The Noise tunnel: handshake, session, replay window, timers, fragments. Sans-I/O: time and randomness are
 //! arguments, bytes go in and out. Never sees a VLAN or a frame.
 
+mod control;
 mod fragment;
 mod keys;
 mod path_mtu;
@@ -10,6 +11,7 @@ mod reassembly;
 mod test;
 mod x25519;
 
+pub use control::{Control, MalformedControl};
 pub use fragment::{
     BundleId, BundleIds, FRAGMENT_HEADER, Fragment, Fragments, LONGEST_BUNDLE, MOST_FRAGMENTS,
     MalformedFragment, UncuttableError,
