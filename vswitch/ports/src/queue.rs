@@ -39,11 +39,15 @@ pub trait Receive: Send {
 
 /// A queue that frames go to. Shared by workers behind a lock that is taken once per burst.
 pub trait Transmit: Send {
-    /// Sends frames of a burst, in order, without blocking. What cannot be sent is tallied with its reason.
+    /// Sends frames of a burst, in order, without blocking. What cannot be sent is tallied with its reason; what
+    /// has to wait is tallied when [`Transmit::flush`] or [`Transmit::close`] decides what becomes of it.
     fn send(&mut self, burst: &Burst<'_>, jobs: &[Job], tally: &mut Tally);
 
     /// Sends what a full socket left over. Called when [`Transmit::backlog`] becomes writable.
-    fn flush(&mut self);
+    fn flush(&mut self, tally: &mut Tally);
+
+    /// Drops what waits. Called when the port goes out of operation; nothing is sent from here on.
+    fn close(&mut self, tally: &mut Tally);
 
     /// Returns the descriptor to watch for writability, edge-triggered, where a send can leave something over.
     fn backlog(&self) -> Option<BorrowedFd<'_>>;
@@ -83,7 +87,7 @@ pub struct Job {
     pub tags: Tags,
 }
 
-/// What became of the jobs of one [`Transmit::send`].
+/// What became of frames that were to be sent.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     /// Frames sent.

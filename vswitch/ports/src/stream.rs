@@ -131,7 +131,7 @@ struct StreamTransmit {
 
 impl StreamTransmit {
     /// Writes what waits until it is gone or the socket is full.
-    fn write(&mut self) {
+    fn write(&mut self, tally: &mut Tally) {
         while !self.outbox.pending().is_empty() && self.peer == Peer::Connected {
             let pending = self.outbox.pending();
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
@@ -140,13 +140,10 @@ impl StreamTransmit {
                 libc::send(self.socket.as_raw_fd(), pending.as_ptr().cast(), pending.len(), flags)
             };
             match sys::moved(sent) {
-                Ok(sent) => self.outbox.sent(sent),
+                Ok(sent) => self.outbox.sent(sent, tally),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => {
-                    self.peer = Peer::Gone;
-                    self.outbox.clear();
-                }
+                Err(_) => self.close(tally),
             }
         }
     }
@@ -154,34 +151,32 @@ impl StreamTransmit {
 
 impl Transmit for StreamTransmit {
     fn send(&mut self, burst: &Burst<'_>, jobs: &[Job], tally: &mut Tally) {
-        let (mut frames, mut bytes) = (0, 0);
         for job in jobs {
+            if self.peer == Peer::Gone {
+                tally.dropped(DropReason::PortDown);
+                continue;
+            }
             let frame = &burst.frames()[usize::from(job.frame)];
             let rest = burst.rest_of(frame);
             let mut put = self.outbox.put(&frame.head, rest, job.tags);
             if put == Err(DropReason::QueueFull) {
-                self.write();
+                self.write(tally);
                 put = self.outbox.put(&frame.head, rest, job.tags);
             }
-            match put {
-                Ok(len) => {
-                    frames += 1;
-                    bytes += len as u64;
-                }
-                Err(reason) => tally.dropped(reason),
+            if let Err(reason) = put {
+                tally.dropped(reason);
             }
         }
-        self.write();
-        if self.peer == Peer::Gone {
-            (0..frames).for_each(|_| tally.dropped(DropReason::PortDown));
-        } else {
-            tally.frames += frames;
-            tally.bytes += bytes;
-        }
+        self.write(tally);
     }
 
-    fn flush(&mut self) {
-        self.write();
+    fn flush(&mut self, tally: &mut Tally) {
+        self.write(tally);
+    }
+
+    fn close(&mut self, tally: &mut Tally) {
+        self.peer = Peer::Gone;
+        self.outbox.clear(tally);
     }
 
     fn backlog(&self) -> Option<BorrowedFd<'_>> {

@@ -209,7 +209,9 @@ impl Transmit for TapTransmit {
         }
     }
 
-    fn flush(&mut self) {}
+    fn flush(&mut self, _: &mut Tally) {}
+
+    fn close(&mut self, _: &mut Tally) {}
 
     fn backlog(&self) -> Option<BorrowedFd<'_>> {
         None

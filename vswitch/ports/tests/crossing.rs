@@ -41,8 +41,8 @@ fn carry(hops: &mut [Hop], transfer: Transfer) -> [Passed; 2] {
             let Hop { left, right, rightward: there, leftward: back } = hop;
             pass(&mut *left.rx[0], &mut *right.tx[0], &mut scratch, *there, rightward);
             pass(&mut *right.rx[0], &mut *left.tx[0], &mut scratch, *back, leftward);
-            left.tx[0].flush();
-            right.tx[0].flush();
+            left.tx[0].flush(&mut leftward.tally);
+            right.tx[0].flush(&mut rightward.tally);
         }
     }
     transfer.check();

@@ -43,9 +43,10 @@ fn frames_of_every_length_come_in_and_go_out_whole() {
     for len in (14..150).chain((1000..70_000).step_by(1733)).chain(65_540..65_550).chain([71_680]) {
         let sent = frame(if len < 18 { &[] } else { &vlan }, len, len as u32);
         // Out: from the stream of a second port.
-        let tally = send_through(&mut near_end, &mut scratch, &mut *port.tx[0], &sent);
+        let mut tally = send_through(&mut near_end, &mut scratch, &mut *port.tx[0], &sent);
+        let received = read_framed(&mut far, || port.tx[0].flush(&mut tally));
+        assert!(received == [sent.clone()], "{len} bytes out");
         assert_eq!((tally.frames, tally.bytes), (1, len as u64));
-        assert!(read_framed(&mut far, || port.tx[0].flush()) == [sent.clone()], "{len} bytes out");
         // In.
         let writer = write_in_background(&far, framed(&sent));
         let received = until("the frame", || sink.receive(&mut *port.rx[0]).unwrap().frames.pop());
@@ -197,11 +198,13 @@ fn a_slow_reader_loses_whole_frames_and_nothing_that_was_taken() {
     let (mut near, mut scratch) = connected_source();
     let epoll = Watched::new(&*port.tx[0]);
     for round in 0..3 {
-        let (mut taken, mut dropped) = (Vec::new(), 0);
+        let (mut taken, mut dropped, mut total) = (Vec::new(), 0, Tally::default());
         // Nobody reads: the socket fills, then the backlog, and neither grows beyond its limit.
         for seed in 0..1000 {
             let sent = frame(&[], 60 + (seed as usize * 37) % 1454, seed);
             let tally = send_through(&mut near, &mut scratch, &mut *port.tx[0], &sent);
+            total.frames += tally.frames;
+            total.bytes += tally.bytes;
             match &tally.drops[..] {
                 [] => taken.push(sent),
                 drops => {
@@ -211,7 +214,7 @@ fn a_slow_reader_loses_whole_frames_and_nothing_that_was_taken() {
             }
         }
         assert!(
-            dropped > 200 && taken.len() > 200,
+            dropped > 200 && taken.len() > 200 && total.frames + 200 < taken.len() as u64,
             "round {round}: {dropped} dropped, {} taken",
             taken.len()
         );
@@ -225,11 +228,44 @@ fn a_slow_reader_loses_whole_frames_and_nothing_that_was_taken() {
                 Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
             }
             if epoll.fired() {
-                port.tx[0].flush();
+                port.tx[0].flush(&mut total);
             }
             (received.len() >= bytes.len()).then_some(())
         });
         assert!(received == bytes, "round {round}");
+        let lens = taken.iter().map(|frame| frame.len() as u64).sum();
+        assert_eq!((total.frames, total.bytes), (taken.len() as u64, lens), "round {round}");
+    }
+}
+
+#[test]
+fn what_waits_when_the_port_goes_is_dropped_and_the_sums_agree() {
+    for hang_up in [true, false] {
+        let (mut port, far) = connected();
+        let (mut near, mut scratch) = connected_source();
+        let mut total = Tally::default();
+        for seed in 0..1000 {
+            let sent = frame(&[], 1000, seed);
+            let tally = send_through(&mut near, &mut scratch, &mut *port.tx[0], &sent);
+            total.frames += tally.frames;
+            total.drops.extend(tally.drops);
+        }
+        let (sent, full) = (total.frames, total.drops.len() as u64);
+        assert!(sent > 0 && full > 0 && sent + full < 1000, "{sent} sent, {full} dropped");
+        if hang_up {
+            drop(far);
+            port.tx[0].flush(&mut total);
+        } else {
+            port.tx[0].close(&mut total);
+        }
+        let waited = total.drops.iter().find(|(reason, _)| *reason == DropReason::PortDown);
+        assert_eq!(waited, Some(&(DropReason::PortDown, 1000 - sent - full)));
+        assert_eq!(total.frames, sent);
+        // Nothing of it comes later, and what is sent later is dropped as well.
+        let tally = send_through(&mut near, &mut scratch, &mut *port.tx[0], &frame(&[], 60, 3));
+        assert_eq!((tally.frames, &tally.drops[..]), (0, &[(DropReason::PortDown, 1)][..]));
+        port.tx[0].close(&mut total);
+        assert_eq!(total.frames, sent);
     }
 }
 

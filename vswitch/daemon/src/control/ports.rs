@@ -241,8 +241,8 @@ impl Control {
     fn attach(&mut self, name: &str, id: PortId, opened: Opened, device: Option<Device>) {
         self.generations += 1;
         let generation = self.generations;
-        let egress = self.pool.attach(id, generation, opened);
         if let Some(port) = self.ports.get_mut(name) {
+            let egress = self.pool.attach(id, generation, opened, &port.counters);
             port.generation = generation;
             let mtu = device.as_ref().map_or(DEFAULT_MTU, |device| device.mtu);
             port.link = Link::Open(Open { egress, mtu, device: device.map(OpenDevice::from) });

@@ -16,7 +16,7 @@ use weft_core::PortId;
 use weft_ports::{Fault, Opened};
 
 use super::{
-    Egress, Plan,
+    Egress, Plan, PortCounters,
     worker::{Attachment, Command, Source, Worker, wake_descriptor},
 };
 
@@ -78,12 +78,22 @@ impl Pool {
     /// Hands the receiving queues of a port to the workers, dealt out in turn beginning with the port's own
     /// number, and has its sending queues watched for room, all with the next plan: an answer to the first frame
     /// finds its way back. Returns the sending side for that plan.
-    pub(crate) fn attach(&self, port: PortId, generation: u64, opened: Opened) -> Arc<Egress> {
+    pub(crate) fn attach(
+        &self,
+        port: PortId,
+        generation: u64,
+        opened: Opened,
+        counters: &Arc<PortCounters>,
+    ) -> Arc<Egress> {
         let egress = Arc::new(Egress::new(opened.tx));
         let ingress = opened.rx.into_iter().map(Source::Ingress);
         let backlog = (0..egress.queues())
             .filter(|&queue| egress.lock_queue(queue).backlog().is_some())
-            .map(|queue| Source::Backlog { egress: egress.clone(), queue });
+            .map(|queue| Source::Backlog {
+                egress: egress.clone(),
+                queue,
+                counters: counters.clone(),
+            });
         for (position, source) in ingress.chain(backlog).enumerate() {
             let worker = (port.index() + position) % self.workers.len();
             self.attached().push((worker, Attachment { port, generation, source }));

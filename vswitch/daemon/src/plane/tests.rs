@@ -53,8 +53,9 @@ impl Rig {
         for index in 0..ports {
             let (ours, guest) = UnixStream::pair().unwrap();
             guest.set_read_timeout(Some(DEADLINE)).unwrap();
-            let egress = rig.pool.attach(id(index), 1, stream::attach(ours.into()).unwrap());
             let counters = Arc::new(PortCounters::new(workers));
+            let opened = stream::attach(ours.into()).unwrap();
+            let egress = rig.pool.attach(id(index), 1, opened, &counters);
             rig.ports.push((id(index), PlannedPort { switch: 0, egress: Some(egress), counters }));
             rig.guests.push(guest);
         }
@@ -149,6 +150,38 @@ async fn after_detach_and_pass_nothing_holds_the_connection() {
     // Every copy of the descriptor is closed: the far end reads the end of the stream.
     assert_eq!(rig.guests[1].read(&mut [0; 1]).unwrap(), 0);
     rig.send(0, MacAddr::BROADCAST, 2);
+}
+
+#[tokio::test]
+async fn what_a_guest_left_unread_when_its_port_goes_is_counted_as_dropped() {
+    for workers in [1, 2] {
+        let mut rig = Rig::new(workers, 3);
+        // One of them reads everything, the other nothing.
+        for payload in 0..u8::MAX {
+            for _ in 0..20 {
+                rig.send(0, MacAddr::BROADCAST, payload);
+                rig.receive(2);
+            }
+        }
+        let offered = 20 * u64::from(u8::MAX);
+        let counted = |rig: &Rig| {
+            let sent = rig.counted(1, |block| block.tx.frames());
+            let drops = DropReason::ALL
+                .iter()
+                .map(|&reason| rig.counted(1, |block| block.tx.drops(reason)));
+            (sent, sent + drops.sum::<u64>())
+        };
+        rig.pool.pass().await;
+        let (sent, accounted) = counted(&rig);
+        assert!(sent > 0 && accounted < offered, "{sent} sent, {accounted} of {offered}");
+        rig.ports[1].1.egress = None;
+        rig.pool.detach(id(1));
+        rig.swap();
+        rig.pool.pass().await;
+        assert_eq!(counted(&rig), (sent, offered), "{workers} workers");
+        let down = rig.counted(1, |block| block.tx.drops(DropReason::PortDown));
+        assert!(down >= offered - accounted, "{workers} workers");
+    }
 }
 
 #[tokio::test]

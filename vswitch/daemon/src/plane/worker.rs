@@ -11,10 +11,10 @@ use std::{
 use arc_swap::ArcSwap;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
-use weft_core::{DropReason, PortId, Timestamp};
+use weft_core::{DirectionCounters, DropReason, PortId, Timestamp};
 use weft_ports::{BURST, Burst, Fault, Job, Receive, Scratch, Tally};
 
-use super::{Egress, Plan, QueueEnded};
+use super::{Egress, Plan, PortCounters, QueueEnded};
 use crate::clock;
 
 /// How long a worker goes on asking for frames before it sleeps. A reply to what it just delivered usually
@@ -49,7 +49,7 @@ pub(super) enum Source {
     /// Frames wait.
     Ingress(Box<dyn Receive>),
     /// A sending queue has room for what it left over.
-    Backlog { egress: Arc<Egress>, queue: usize },
+    Backlog { egress: Arc<Egress>, queue: usize, counters: Arc<PortCounters> },
 }
 
 pub(super) struct Worker {
@@ -145,7 +145,7 @@ impl Worker {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Attach(attachment) => self.attach(attachment),
-                Command::Detach(port) => self.sources.retain(|_, source| source.port != port),
+                Command::Detach(port) => self.detach(port),
                 Command::Pass(answer) => {
                     let _ = answer.send(());
                 }
@@ -163,7 +163,7 @@ impl Worker {
             Source::Ingress(queue) => {
                 epoll::add(&self.epoll, queue.fd(), data, epoll::EventFlags::IN)
             }
-            Source::Backlog { egress, queue } => match egress.lock_queue(*queue).backlog() {
+            Source::Backlog { egress, queue, .. } => match egress.lock_queue(*queue).backlog() {
                 Some(fd) => epoll::add(
                     &self.epoll,
                     fd.as_fd(),
@@ -181,13 +181,23 @@ impl Worker {
         }
     }
 
+    fn detach(&mut self, port: PortId) {
+        for (_, gone) in self.sources.extract_if(|_, source| source.port == port) {
+            if let Source::Backlog { egress, queue, counters } = gone.source {
+                egress.lock_queue(queue).close(&mut self.outbox.tally);
+                count_tx(&counters.of_worker(self.id).tx, &mut self.outbox.tally);
+            }
+        }
+    }
+
     /// Serves what became ready; tells whether frames came.
     fn serve(&mut self, token: u64, plan: &Plan, now: Timestamp) -> bool {
         let Some(attachment) = self.sources.get_mut(&token) else { return false };
         let queue = match &mut attachment.source {
             Source::Ingress(queue) => queue,
-            Source::Backlog { egress, queue } => {
-                egress.lock_queue(*queue).flush();
+            Source::Backlog { egress, queue, counters } => {
+                egress.lock_queue(*queue).flush(&mut self.outbox.tally);
+                count_tx(&counters.of_worker(self.id).tx, &mut self.outbox.tally);
                 return false;
             }
         };
@@ -269,6 +279,15 @@ fn count_tx_drop(worker: usize, plan: &Plan, port: PortId, reason: DropReason, f
     }
 }
 
+/// Moves what a port did with frames into its counters.
+fn count_tx(tx: &DirectionCounters, tally: &mut Tally) {
+    tx.add(tally.frames, tally.bytes);
+    for (reason, frames) in tally.drops.drain(..) {
+        tx.drop(reason, frames);
+    }
+    (tally.frames, tally.bytes) = (0, 0);
+}
+
 /// The jobs of one burst, gathered by egress port.
 struct Outbox {
     jobs: Vec<Vec<Job>>,
@@ -300,11 +319,7 @@ impl Outbox {
                 match &planned.egress {
                     Some(egress) => {
                         egress.lock(worker).send(burst, jobs, &mut self.tally);
-                        tx.add(self.tally.frames, self.tally.bytes);
-                        for (reason, frames) in self.tally.drops.drain(..) {
-                            tx.drop(reason, frames);
-                        }
-                        (self.tally.frames, self.tally.bytes) = (0, 0);
+                        count_tx(tx, &mut self.tally);
                     }
                     None => tx.drop(DropReason::PortDown, jobs.len() as u64),
                 }

@@ -110,7 +110,9 @@ impl Transmit for PacketTransmit {
         }
     }
 
-    fn flush(&mut self) {}
+    fn flush(&mut self, _: &mut Tally) {}
+
+    fn close(&mut self, _: &mut Tally) {}
 
     fn backlog(&self) -> Option<BorrowedFd<'_>> {
         None

@@ -1,12 +1,12 @@
 //! What a stream is still to send: whole frames with their lengths, finished in software, in one bounded buffer.
 
-use std::ptr;
+use std::{collections::VecDeque, ptr};
 
 use weft_core::DropReason;
 use weft_offload::{Segments, finish_checksum};
 use weft_vlan::{Gso, HEAD_MAX, Head, Offload, TAG_LEN, Tags};
 
-use crate::egress::put_head;
+use crate::{BURST, Tally, egress::put_head};
 
 /// Bytes that may wait for a slow reader.
 const LIMIT: usize = 256 * 1024;
@@ -17,13 +17,28 @@ pub(super) struct Outbox {
     bytes: Vec<u8>,
     /// How many of `bytes` the socket has taken.
     sent: usize,
+    /// The frames that the socket has not taken to their last byte, in order.
+    waiting: VecDeque<Waiting>,
     /// A super-frame in one piece, before it is cut.
     whole: Vec<u8>,
 }
 
+/// A frame that is not sent yet.
+struct Waiting {
+    /// Where it ends in [`Outbox::bytes`].
+    end: usize,
+    /// Its length on the wire, for a super-frame before it was cut.
+    len: usize,
+}
+
 impl Outbox {
     pub(super) fn new() -> Self {
-        Self { bytes: Vec::with_capacity(LIMIT), sent: 0, whole: Vec::new() }
+        Self {
+            bytes: Vec::with_capacity(LIMIT),
+            sent: 0,
+            waiting: VecDeque::with_capacity(BURST),
+            whole: Vec::new(),
+        }
     }
 
     /// Returns what the socket is to take next.
@@ -31,20 +46,27 @@ impl Outbox {
         &self.bytes[self.sent..]
     }
 
-    /// Takes note of bytes that the socket has taken.
-    pub(super) fn sent(&mut self, bytes: usize) {
+    /// Takes note of bytes that the socket has taken, and tallies the frames that are complete with them.
+    pub(super) fn sent(&mut self, bytes: usize, tally: &mut Tally) {
         self.sent += bytes;
+        while let Some(frame) = self.waiting.front().filter(|frame| frame.end <= self.sent) {
+            tally.sent(frame.len);
+            self.waiting.pop_front();
+        }
         if self.sent == self.bytes.len() {
-            self.clear();
+            self.bytes.clear();
+            self.sent = 0;
         }
     }
 
-    pub(super) fn clear(&mut self) {
+    /// Drops what waits, for want of a peer.
+    pub(super) fn clear(&mut self, tally: &mut Tally) {
+        self.waiting.drain(..).for_each(|_| tally.dropped(DropReason::PortDown));
         self.bytes.clear();
         self.sent = 0;
     }
 
-    /// Adds a frame; returns its length on the wire, for a super-frame before it was cut.
+    /// Adds a frame.
     ///
     /// # Errors
     /// [`DropReason::QueueFull`] when it would be more than may wait, [`DropReason::BadOffload`] when its metadata lies.
@@ -53,7 +75,7 @@ impl Outbox {
         head: &Head,
         rest: &[libc::iovec],
         tags: Tags,
-    ) -> Result<usize, DropReason> {
+    ) -> Result<(), DropReason> {
         let offload = head.offload().map_err(|_| DropReason::BadOffload)?;
         let len = head.untagged_len() + tags.wire_len();
         let needed = match offload.gso {
@@ -65,6 +87,7 @@ impl Outbox {
         }
         if self.bytes.len() + needed > LIMIT {
             self.bytes.drain(..self.sent);
+            self.waiting.iter_mut().for_each(|frame| frame.end -= self.sent);
             self.sent = 0;
         }
         let begin = self.bytes.len();
@@ -76,7 +99,8 @@ impl Outbox {
             self.bytes.truncate(begin);
             DropReason::BadOffload
         })?;
-        Ok(len)
+        self.waiting.push_back(Waiting { end: self.bytes.len(), len });
+        Ok(())
     }
 
     fn put_plain(

@@ -121,8 +121,9 @@ impl Sink {
             let tags = Tags { vlan: frame.head.tag(), payload: None };
             let mut tally = Tally::default();
             self.tx.send(&burst, &[Job { frame: position, tags }], &mut tally);
+            let frames = read_framed(&mut self.far, || self.tx.flush(&mut tally));
             assert_eq!((tally.frames, &tally.drops[..]), (1, &[][..]));
-            received.frames.extend(read_framed(&mut self.far, || self.tx.flush()));
+            received.frames.extend(frames);
         }
         Ok(received)
     }
