@@ -98,6 +98,23 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
     }
 }
 
+/// The name at the end of a path, whose mistakes are told like every other refusal.
+struct Named(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(
+        parts: &mut axum::http::request::Parts,
+        state: &S,
+    ) -> Result<Self, ApiError> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(name)) => Ok(Self(name)),
+            Err(error) => Err(ApiError::invalid_request(error.body_text())),
+        }
+    }
+}
+
 /// How a change is made.
 #[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -175,7 +192,7 @@ async fn list_ports(State(control): State<Shared>) -> Answer<Vec<Port>> {
 
 #[utoipa::path(get, path = "/v1/ports/{name}", params(("name" = String, Path)),
     responses((status = 200, body = Port), (status = 404, body = Error)))]
-async fn show_port(State(control): State<Shared>, Path(name): Path<String>) -> Answer<Port> {
+async fn show_port(State(control): State<Shared>, Named(name): Named) -> Answer<Port> {
     Ok(Json(control.lock().await.view_port(&name)?))
 }
 
@@ -194,7 +211,7 @@ async fn add_port(
     responses((status = 200, body = Changed), (status = 404, body = Error), (status = 422, body = Error)))]
 async fn set_port(
     State(control): State<Shared>,
-    Path(name): Path<String>,
+    Named(name): Named,
     Asked(how): Asked<How>,
     headers: HeaderMap,
     Body(set): Body<SetPort>,
@@ -206,7 +223,7 @@ async fn set_port(
     responses((status = 200, body = Changed), (status = 404, body = Error)))]
 async fn remove_port(
     State(control): State<Shared>,
-    Path(name): Path<String>,
+    Named(name): Named,
     Asked(how): Asked<How>,
     headers: HeaderMap,
 ) -> Answer<Changed> {
@@ -233,7 +250,7 @@ async fn add_switch(
     responses((status = 200, body = Changed), (status = 404, body = Error)))]
 async fn remove_switch(
     State(control): State<Shared>,
-    Path(name): Path<String>,
+    Named(name): Named,
     Asked(how): Asked<How>,
     headers: HeaderMap,
 ) -> Answer<Changed> {
@@ -260,7 +277,7 @@ async fn add_vlan(
     responses((status = 200, body = Changed), (status = 404, body = Error), (status = 409, body = Error)))]
 async fn remove_vlan(
     State(control): State<Shared>,
-    Path(name): Path<String>,
+    Named(name): Named,
     Asked(how): Asked<How>,
     headers: HeaderMap,
 ) -> Answer<Changed> {
