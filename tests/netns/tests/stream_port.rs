@@ -201,6 +201,33 @@ fn the_socket_is_its_owners(workers: usize) {
     until("the socket goes with its port", || !path.exists());
 }
 
+/// Where others may put files, one of them could listen in the port's place.
+fn a_directory_of_everyones_is_refused_until_it_is_closed(workers: usize) {
+    let lab = Lab::with_workers(workers);
+    let directory = lab.path("open");
+    let path = directory.join("own.sock");
+    fs::create_dir(&directory).unwrap();
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o777)).unwrap();
+    let daemon = lab.daemon(&format!(
+        "[port.own]\ntype = \"stream\"\nsocket = \"{}\"\nvlan = {{ access = 10 }}\n",
+        path.display()
+    ));
+    let ctl = daemon.ctl();
+    let port = ctl.wait_for_state("own", "failed");
+    let reason = port["reason"].as_str().unwrap();
+    assert!(reason.contains(&format!("chmod go-w {}", directory.display())), "{port}");
+    assert!(!path.exists());
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
+    daemon.reload();
+    ctl.wait_for_state("own", "waiting");
+    StreamGuest::connect(&path);
+    // In a sticky one nobody can take the port's socket away.
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o1777)).unwrap();
+    ctl.run("port set own --disabled");
+    ctl.run("port set own --enabled");
+    ctl.wait_for_state("own", "waiting");
+}
+
 weft_netns::each_worker_count!(
     guests_come_and_go,
     the_daemon_connects_again_and_again,
@@ -209,4 +236,5 @@ weft_netns::each_worker_count!(
     frames_are_put_together,
     a_slow_reader_holds_up_nobody,
     the_socket_is_its_owners,
+    a_directory_of_everyones_is_refused_until_it_is_closed,
 );

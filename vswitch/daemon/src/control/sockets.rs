@@ -48,7 +48,11 @@ pub(super) enum SocketError {
     NotASocket(PathBuf),
     #[error("socket {}: another program listens on it", .0.display())]
     InUse(PathBuf),
-    #[error("socket {}: others may write to its directory, so anyone could replace it: chmod go-w {}", .0.display(), .1.display())]
+    #[error(
+        "socket {}: others may write to its directory and could put another in its place: `chmod go-w {}`, or put it \
+         into a directory of its own, and make weftd read its file again",
+        .0.display(), .1.display()
+    )]
     OpenDirectory(PathBuf, PathBuf),
     #[error("there is no {kind} `{name}` on this machine")]
     Unknown { kind: &'static str, name: String },
@@ -238,6 +242,11 @@ fn listen(
         fs::create_dir_all(directory).map_err(io_error)?;
         fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).map_err(io_error)?;
     }
+    // In sticky directories such as /tmp others may create files but not take ours away.
+    let mode = fs::metadata(directory).map_err(io_error)?.mode();
+    if mode & 0o022 != 0 && mode & 0o1000 == 0 {
+        return Err(SocketError::OpenDirectory(path.to_owned(), directory.to_owned()));
+    }
     match fs::symlink_metadata(path) {
         Ok(meta) if !meta.file_type().is_socket() => {
             return Err(SocketError::NotASocket(path.to_owned()));
@@ -245,11 +254,6 @@ fn listen(
         Ok(_) => {
             if is_served(path).map_err(io_error)? {
                 return Err(SocketError::InUse(path.to_owned()));
-            }
-            // Sticky directories such as /tmp let others create files but not take ours away.
-            let mode = fs::metadata(directory).map_err(io_error)?.mode();
-            if mode & 0o022 != 0 && mode & 0o1000 == 0 {
-                return Err(SocketError::OpenDirectory(path.to_owned(), directory.to_owned()));
             }
             fs::remove_file(path).map_err(io_error)?;
         }
