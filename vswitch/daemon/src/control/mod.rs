@@ -7,6 +7,9 @@ mod sockets;
 mod state;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use change::{ChangeError, Permanence};
 pub(crate) use ports::tend;
 pub(crate) use state::{Control, Shared};

@@ -192,10 +192,12 @@ impl Control {
             PortType::Tap { device, queues } => self.open_tap(device, *queues, mtu).await,
             PortType::Stream(socket) => {
                 let connected = self.connected.clone();
+                self.generations += 1;
+                let incarnation = self.generations;
                 let Some(port) = self.ports.get_mut(name) else { return false };
                 match port.socket.as_ref().map(SocketTask::reason) {
                     Some(reason) => Err(Link::Waiting(reason)),
-                    None => match SocketTask::start(name, socket, connected) {
+                    None => match SocketTask::start(name, incarnation, socket, connected) {
                         Ok(task) => {
                             let reason = task.reason();
                             port.socket = Some(task);
@@ -331,10 +333,12 @@ impl Control {
         self.open_ports_on(&event.name).await;
     }
 
-    async fn socket_connected(&mut self, connected: Connected) {
-        let Connected { port: name, stream } = connected;
+    pub(super) async fn socket_connected(&mut self, connected: Connected) {
+        let Connected { port: name, incarnation, stream } = connected;
         let Some(port) = self.ports.get(&name) else { return };
-        if matches!(port.link, Link::Open(_)) || !port.config.enabled {
+        // It may have been on its way while the port was removed and added again, perhaps with another socket.
+        let is_its_own = port.socket.as_ref().is_some_and(|task| task.incarnation() == incarnation);
+        if !is_its_own || matches!(port.link, Link::Open(_)) || !port.config.enabled {
             return;
         }
         let id = port.id;

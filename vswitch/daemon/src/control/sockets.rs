@@ -27,12 +27,15 @@ const RETRY: Duration = Duration::from_millis(250);
 pub(crate) struct Connected {
     /// The port's name.
     pub(super) port: String,
+    /// Which of the tasks that have served a port of this name has taken it.
+    pub(super) incarnation: u64,
     /// The connection.
     pub(super) stream: OwnedFd,
 }
 
 /// The task that listens or connects for one port.
 pub(super) struct SocketTask {
+    incarnation: u64,
     path: PathBuf,
     mode: SocketMode,
     occupied: watch::Sender<bool>,
@@ -74,9 +77,11 @@ impl Allowed {
 }
 
 impl SocketTask {
-    /// Begins to serve a port's socket. Connections are handed over one at a time.
+    /// Begins to serve a port's socket. Connections are handed over one at a time, with the number that tells
+    /// this task from earlier and later ones.
     pub(super) fn start(
         port: &str,
+        incarnation: u64,
         config: &SocketConfig,
         connected: mpsc::Sender<Connected>,
     ) -> Result<Self, SocketError> {
@@ -93,18 +98,26 @@ impl SocketTask {
                 .transpose()?,
         };
         let (occupied, watch) = watch::channel(false);
-        let port = port.to_owned();
+        let door = |allowed| Door {
+            port: port.to_owned(),
+            incarnation,
+            allowed,
+            occupied: occupied.clone(),
+            connected,
+        };
         let task = match config.mode {
             SocketMode::Server => {
                 let listener = listen(&path, config, &allowed)?;
-                tokio::spawn(serve(listener, port, allowed, occupied.clone(), connected))
+                tokio::spawn(door(allowed).serve(listener))
             }
-            SocketMode::Client => {
-                let path = path.clone();
-                tokio::spawn(reach(path, port, allowed, occupied.clone(), watch, connected))
-            }
+            SocketMode::Client => tokio::spawn(door(allowed).reach(path.clone(), watch)),
         };
-        Ok(Self { path, mode: config.mode, occupied, task })
+        Ok(Self { incarnation, path, mode: config.mode, occupied, task })
+    }
+
+    /// Returns the number that tells this task from others.
+    pub(super) fn incarnation(&self) -> u64 {
+        self.incarnation
     }
 
     /// Says in words what the port waits for while nobody is connected.
@@ -140,90 +153,85 @@ impl Drop for SocketTask {
     }
 }
 
-/// Takes connections; a second one is closed at once while the first lives.
-async fn serve(
-    listener: UnixListener,
+/// Where connections of one port come in.
+struct Door {
     port: String,
+    incarnation: u64,
     allowed: Allowed,
     occupied: watch::Sender<bool>,
     connected: mpsc::Sender<Connected>,
-) {
-    loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(port, %error, "cannot take a connection");
-                tokio::time::sleep(RETRY).await;
-                continue;
+}
+
+impl Door {
+    /// Takes connections; a second one is closed at once while the first lives.
+    async fn serve(self, listener: UnixListener) {
+        loop {
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(port = self.port, %error, "cannot take a connection");
+                    tokio::time::sleep(RETRY).await;
+                    continue;
+                }
+            };
+            if !self.hand_over(stream).await {
+                return;
             }
-        };
-        if !hand_over(stream, &port, &allowed, &occupied, &connected).await {
-            return;
         }
     }
-}
 
-/// Connects, again and again, whenever nobody is connected.
-async fn reach(
-    path: PathBuf,
-    port: String,
-    allowed: Allowed,
-    occupied: watch::Sender<bool>,
-    mut watch: watch::Receiver<bool>,
-    connected: mpsc::Sender<Connected>,
-) {
-    loop {
-        if watch.wait_for(|occupied| !occupied).await.is_err() {
-            return;
+    /// Connects, again and again, whenever nobody is connected.
+    async fn reach(self, path: PathBuf, mut watch: watch::Receiver<bool>) {
+        loop {
+            if watch.wait_for(|occupied| !occupied).await.is_err() {
+                return;
+            }
+            // Not through a link: whoever may make one could lead the port anywhere.
+            let is_link = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_symlink());
+            if !is_link
+                && let Ok(stream) = UnixStream::connect(&path).await
+                && !self.hand_over(stream).await
+            {
+                return;
+            }
+            tokio::time::sleep(RETRY).await;
         }
-        // Not through a link: whoever may make one could lead the port anywhere.
-        let is_link = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_symlink());
-        if !is_link
-            && let Ok(stream) = UnixStream::connect(&path).await
-            && !hand_over(stream, &port, &allowed, &occupied, &connected).await
-        {
-            return;
-        }
-        tokio::time::sleep(RETRY).await;
     }
-}
 
-/// Gives a connection to the control plane; `false` when that is gone.
-async fn hand_over(
-    stream: UnixStream,
-    port: &str,
-    allowed: &Allowed,
-    occupied: &watch::Sender<bool>,
-    connected: &mpsc::Sender<Connected>,
-) -> bool {
-    match peer::credentials(&stream) {
-        Ok(peer) if allowed.admits(&peer) => {}
-        Ok(peer) => {
-            tracing::warn!(
-                port,
-                uid = peer.uid,
-                pid = peer.pid,
-                "connection refused: this user may not"
-            );
+    /// Gives a connection to the control plane; `false` when that is gone.
+    async fn hand_over(&self, stream: UnixStream) -> bool {
+        let port = &self.port;
+        match peer::credentials(&stream) {
+            Ok(peer) if self.allowed.admits(&peer) => {}
+            Ok(peer) => {
+                tracing::warn!(
+                    port,
+                    uid = peer.uid,
+                    pid = peer.pid,
+                    "connection refused: this user may not"
+                );
+                return true;
+            }
+            Err(error) => {
+                tracing::warn!(port, %error, "connection refused: the kernel does not say who it is");
+                return true;
+            }
+        }
+        if self.occupied.send_replace(true) {
+            tracing::warn!(port, "connection refused: another guest is connected");
             return true;
         }
-        Err(error) => {
-            tracing::warn!(port, %error, "connection refused: the kernel does not say who it is");
-            return true;
-        }
-    }
-    if occupied.send_replace(true) {
-        tracing::warn!(port, "connection refused: another guest is connected");
-        return true;
-    }
-    match stream.into_std() {
-        Ok(stream) => {
-            connected.send(Connected { port: port.to_owned(), stream: stream.into() }).await.is_ok()
-        }
-        Err(error) => {
-            tracing::warn!(port, %error, "connection lost");
-            occupied.send_replace(false);
-            true
+        match stream.into_std() {
+            Ok(stream) => {
+                let (port, stream) = (port.clone(), stream.into());
+                let connected = Connected { port, incarnation: self.incarnation, stream };
+                self.connected.send(connected).await.is_ok()
+            }
+            Err(error) => {
+                tracing::warn!(port, %error, "connection lost");
+                self.occupied.send_replace(false);
+                true
+            }
         }
     }
 }
