@@ -32,9 +32,13 @@ struct Found {
 }
 
 impl Devices {
-    pub(super) async fn claim_netdev(&self, link: &Link) -> Result<(), Refusal> {
+    pub(super) async fn claim_netdev(
+        &self,
+        link: &Link,
+        former: Option<Record>,
+    ) -> Result<(), Refusal> {
         let found = self.look(link).await?;
-        let (mut record, origin) = self.record_of(link, Purpose::Netdev).await?;
+        let (mut record, origin) = self.record_of(link, Purpose::Netdev, former).await?;
         let changes = &mut record.changes;
         let handle = match changes.drop_handle {
             Some(handle) => handle,
@@ -131,9 +135,14 @@ impl Devices {
         Ok(())
     }
 
-    pub(super) async fn claim_tap(&self, link: &Link, mtu: Option<u32>) -> Result<(), Refusal> {
+    pub(super) async fn claim_tap(
+        &self,
+        link: &Link,
+        mtu: Option<u32>,
+        former: Option<Record>,
+    ) -> Result<(), Refusal> {
         let name = &link.name;
-        let (mut record, origin) = self.record_of(link, Purpose::Tap).await?;
+        let (mut record, origin) = self.record_of(link, Purpose::Tap, former).await?;
         record.changes.set_up |= !link.up;
         if let Some(set) = mtu.filter(|&mtu| mtu != link.mtu) {
             let before = record.changes.mtu.map_or(link.mtu, |change| change.before);
@@ -175,37 +184,47 @@ impl Devices {
     }
 
     /// Takes back what stands in the way of a claim: that of the device which had this name before, renamed
-    /// or gone with its guest, and that of this device as another sort of port.
-    pub(super) async fn make_way(&self, link: &Link, purpose: Purpose) -> Result<(), Refusal> {
+    /// or gone with its guest, and that of this device as another sort of port. Returns an earlier claim of
+    /// this device, as the same sort of port, which is to go on.
+    pub(super) async fn make_way(
+        &self,
+        link: &Link,
+        purpose: Purpose,
+    ) -> Result<Option<Record>, Refusal> {
         let (records, unreadable) = self.journal.all().await.map_err(state_dir(&link.name))?;
         for error in unreadable {
             tracing::warn!(%error, "a device record is unreadable; what it would undo stays");
         }
+        let mut former = None;
         for record in records {
-            let same = self.is_same(&record, link).await?;
-            if (same && record.purpose != purpose) || (!same && record.device == link.name) {
-                self.undo(&record).await?;
+            match (self.is_same(&record, link).await?, record.purpose == purpose) {
+                (true, true) => {
+                    former.get_or_insert(record);
+                }
+                (false, _) if record.device != link.name => {}
+                _ => self.undo(&record).await?,
             }
         }
-        Ok(())
+        Ok(former)
     }
 
-    /// Returns the record of a device, under its present name, or begins one.
-    async fn record_of(&self, link: &Link, purpose: Purpose) -> Result<(Record, Origin), Refusal> {
+    /// Takes over the record of a former claim, under the device's present name, or begins one.
+    async fn record_of(
+        &self,
+        link: &Link,
+        purpose: Purpose,
+        former: Option<Record>,
+    ) -> Result<(Record, Origin), Refusal> {
         let failed = state_dir(&link.name);
-        let (records, _) = self.journal.all().await.map_err(&failed)?;
-        for mut record in records {
-            if !self.is_same(&record, link).await? {
-                continue;
-            }
-            if record.device != link.name {
-                let former = std::mem::replace(&mut record.device, link.name.clone());
-                self.journal.save(&record).await.map_err(&failed)?;
-                self.journal.remove(&former).await.map_err(&failed)?;
-            }
-            return Ok((record, Origin::Former));
+        let Some(mut record) = former else {
+            return Ok((Record::new(link, self.journal.place(), purpose), Origin::New));
+        };
+        if record.device != link.name {
+            let former = std::mem::replace(&mut record.device, link.name.clone());
+            self.journal.save(&record).await.map_err(&failed)?;
+            self.journal.remove(&former).await.map_err(&failed)?;
         }
-        Ok((Record::new(link, self.journal.place(), purpose), Origin::New))
+        Ok((record, Origin::Former))
     }
 }
 

@@ -147,11 +147,11 @@ impl Devices {
             Use::Netdev => Purpose::Netdev,
             Use::Tap { .. } => Purpose::Tap,
         };
-        self.make_way(&self.find(device).await?, purpose).await?;
+        let former = self.make_way(&self.find(device).await?, purpose).await?;
         let link = self.find(device).await?;
         match usage {
-            Use::Netdev => self.claim_netdev(&link).await?,
-            Use::Tap { mtu } => self.claim_tap(&link, mtu).await?,
+            Use::Netdev => self.claim_netdev(&link, former).await?,
+            Use::Tap { mtu } => self.claim_tap(&link, mtu, former).await?,
         }
         let link = self.find(device).await?;
         Ok(Device {

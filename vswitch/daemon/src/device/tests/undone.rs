@@ -1,5 +1,9 @@
 //! What a claim changed is undone, on the device that it was made on, also by a daemon that did not make it.
 
+use std::{mem::MaybeUninit, os::fd::OwnedFd, path::Path};
+
+use rustix::fs::inotify;
+
 use super::lab::{
     Lab, add_filter, clsact_count, filters, in_namespace, ip, is_up, link, snapshot, tc, until,
 };
@@ -221,6 +225,43 @@ fn a_device_that_becomes_another_sort_of_port_is_undone_first() {
             (clsact_count("weft0"), &link("weft0")["inet6_addr_gen_mode"]),
             (0, &"eui64".into())
         );
+    });
+}
+
+/// How often a file is read from here on.
+struct Reads(OwnedFd);
+
+impl Reads {
+    fn of(file: &Path) -> Self {
+        let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+        // Without the end of each, the kernel would tell two beginnings as one.
+        let events = inotify::WatchFlags::OPEN | inotify::WatchFlags::CLOSE;
+        inotify::add_watch(&watch, file, events).unwrap();
+        Self(watch)
+    }
+
+    fn count(&self) -> usize {
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut events = inotify::Reader::new(&self.0, &mut buffer);
+        let is_open =
+            std::iter::from_fn(|| Some(events.next().ok()?.events() == inotify::ReadFlags::OPEN));
+        is_open.filter(|&is_open| is_open).count()
+    }
+}
+
+#[test]
+fn a_claim_reads_each_record_once() {
+    in_namespace(a_claim_reads_each_record_once, async |lab: Lab| {
+        let devices = lab.devices().await;
+        for device in ["t0", "t1"] {
+            lab.pair(device, &format!("g{device}"));
+        }
+        devices.claim("t0", Use::Netdev).await.unwrap();
+        let reads = Reads::of(&lab.state().join("devices/t0.json"));
+        devices.claim("t1", Use::Netdev).await.unwrap();
+        assert_eq!(reads.count(), 1, "by the claim of another device");
+        devices.claim("t0", Use::Netdev).await.unwrap();
+        assert_eq!(reads.count(), 1, "by its own");
     });
 }
 
