@@ -9,7 +9,7 @@
 //! ```
 
 use weft_netns::{
-    Lab, Nic, Wire,
+    Daemon, Lab, Nic, Wire,
     frame::{BROADCAST, Frame, mac},
 };
 
@@ -70,6 +70,24 @@ fn a_refused_device_is_taken_once_it_is_free() {
     ctl.run("port set owned --disabled");
     ctl.run("port set owned --enabled");
     ctl.wait_for_state("owned", "up");
+}
+
+/// Two daemons on one device: the second is told so, and takes over when the first is gone.
+#[test]
+fn one_device_is_one_daemons() {
+    let lab = Lab::new();
+    let (mut guest, mut other) = (Nic::open(lab.switch(), "tap0"), Nic::open(lab.switch(), "tap1"));
+    let mut first = lab.daemon(&[port("tap0"), port("tap1")].concat());
+    first.ctl().wait_for_state("tap0", "up");
+    let second = Daemon::start(&lab, "second", &port("tap0"));
+    let refused = second.ctl().wait_for_state("tap0", "failed");
+    let reason = refused["reason"].as_str().unwrap();
+    assert!(reason.contains(&format!("another weftd, process {}", first.pid())), "{refused}");
+    let frame = Frame::new(mac(1), BROADCAST).text("undisturbed").bytes();
+    guest.send(&frame);
+    other.expect_frame(&frame);
+    first.kill9();
+    second.ctl().wait_for_state("tap0", "up");
 }
 
 /// Two ports on one device: the configuration is refused as a whole.

@@ -7,6 +7,7 @@
 //! [`Devices::undo_stale`] takes it off. A daemon that starts again claims again and finds it all done.
 
 mod claim;
+mod hold;
 mod ipv6;
 mod journal;
 mod lro;
@@ -26,6 +27,7 @@ use rustix::io::Errno;
 use tokio::sync::{Mutex, mpsc};
 use weft_vlan::MacAddr;
 
+use hold::Holds;
 use journal::{Journal, Purpose};
 use netlink::{Failure, Netlink};
 use told::Link;
@@ -112,6 +114,7 @@ fn state_dir<'a>(device: &'a str) -> impl Fn(io::Error) -> Refusal + 'a {
 pub(crate) struct Devices {
     netlink: Netlink,
     journal: Journal,
+    holds: Holds,
     /// A claim reads, records and changes; two of them must not interleave.
     turn: Mutex<()>,
 }
@@ -131,14 +134,14 @@ impl Devices {
             step: format!("cannot open the device records in {}", state_dir.display()),
             cause: error.to_string(),
         })?;
-        Ok(Self { netlink, journal, turn: Mutex::new(()) })
+        Ok(Self { netlink, journal, holds: Holds::default(), turn: Mutex::new(()) })
     }
 
     /// Makes a device ready to be a port. A claim that a former daemon left goes on as it was.
     ///
     /// # Errors
     ///
-    /// The device is missing, the host uses it itself, or a step failed; then nothing stays changed,
+    /// The device is missing, the host or another weftd uses it, or a step failed; then nothing stays changed,
     /// except that a claim of a former daemon stays closed.
     pub(crate) async fn claim(&self, device: &str, usage: Use) -> Result<Device, Refusal> {
         suitable::check_name(device)?;
@@ -150,7 +153,11 @@ impl Devices {
         let former = self.make_way(&self.find(device).await?, purpose).await?;
         let link = self.find(device).await?;
         match usage {
-            Use::Netdev => self.claim_netdev(&link, former).await?,
+            Use::Netdev => {
+                self.holds.take(&link)?;
+                let claimed = self.claim_netdev(&link, former).await;
+                claimed.inspect_err(|_| self.holds.let_go(link.index))?;
+            }
             Use::Tap { mtu } => self.claim_tap(&link, mtu, former).await?,
         }
         let link = self.find(device).await?;

@@ -37,6 +37,9 @@ impl Devices {
                 return Err(Trouble::new(&record.device, "undo what was changed", &refusal));
             }
         }
+        if record.place == *self.journal.place() {
+            self.holds.let_go(record.index);
+        }
         let forgotten = self.journal.remove(&record.device).await;
         forgotten.map_err(|error| Trouble::new(&record.device, "forget its record", &error))
     }

@@ -3,7 +3,7 @@
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use super::lab::{Lab, in_namespace, ip, snapshot, tc};
-use crate::device::{Refusal, Use};
+use crate::device::{Devices, Refusal, Use};
 
 /// What is refused, and the words that the reason has to have.
 const TABLE: [(&str, &[&str], &[&str]); 10] = [
@@ -79,6 +79,43 @@ fn a_device_that_the_host_uses_is_refused_in_words() {
             assert_eq!(snapshot(device), before, "{device}");
         }
         assert!(lab.records().is_empty(), "{:?}", lab.records());
+    });
+}
+
+#[test]
+fn a_device_is_one_daemons_until_that_lets_go_or_dies() {
+    in_namespace(a_device_is_one_daemons_until_that_lets_go_or_dies, async |lab: Lab| {
+        lab.pair("t0", "g0");
+        let elsewhere = tempfile::tempdir().unwrap();
+        let (first, second) = (lab.devices().await, Devices::new(elsewhere.path()).await.unwrap());
+        first.claim("t0", Use::Netdev).await.unwrap();
+        let claimed = snapshot("t0");
+        let refusal = second.claim("t0", Use::Netdev).await.unwrap_err();
+        assert!(matches!(refusal, Refusal::Unsuitable { .. }), "{refusal:?}");
+        let holder = format!("another weftd, process {},", std::process::id());
+        assert!(refusal.to_string().contains(&holder), "{refusal}");
+        assert_eq!(snapshot("t0"), claimed);
+        // The first one may claim again what it has.
+        first.claim("t0", Use::Netdev).await.unwrap();
+
+        first.release("t0").await.unwrap();
+        second.claim("t0", Use::Netdev).await.unwrap();
+        first.claim("t0", Use::Netdev).await.unwrap_err();
+        drop(second);
+        first.claim("t0", Use::Netdev).await.unwrap();
+    });
+}
+
+#[test]
+fn a_claim_that_fails_holds_nothing() {
+    in_namespace(a_claim_that_fails_holds_nothing, async |lab: Lab| {
+        lab.pair("t0", "g0");
+        ip("address add 10.0.0.1/24 dev t0");
+        let elsewhere = tempfile::tempdir().unwrap();
+        let (first, second) = (lab.devices().await, Devices::new(elsewhere.path()).await.unwrap());
+        first.claim("t0", Use::Netdev).await.unwrap_err();
+        ip("address del 10.0.0.1/24 dev t0");
+        second.claim("t0", Use::Netdev).await.unwrap();
     });
 }
 
