@@ -301,20 +301,44 @@ impl Control {
             Change::Added(_) | Change::Renamed { .. } => self.open_ports_on(&event.name).await,
             Change::Removed | Change::Moved => self.device_left(&event).await,
             Change::State(state) => {
-                let concerned = |port: &&mut Port| port.device_index() == Some(event.index);
-                let Some(port) = self.ports.values_mut().find(concerned) else {
+                let concerned =
+                    |(_, port): &(_, &mut Port)| port.device_index() == Some(event.index);
+                let Some((name, port)) = self.ports.iter_mut().find(concerned) else {
                     // A master that stood in the way may be gone.
                     return self.open_ports_on(&event.name).await;
                 };
-                let Link::Open(open) = &mut port.link else { return };
-                if let Some(device) = &mut open.device {
-                    (device.up, device.running) = (state.up, state.running);
+                let Link::Open(Open { mtu, device: Some(device), .. }) = &mut port.link else {
+                    return;
+                };
+                (device.up, device.running) = (state.up, state.running);
+                if device.kernel_mtu == state.mtu {
+                    return;
                 }
-                if open.mtu != state.mtu {
-                    open.mtu = state.mtu;
-                    self.put_in_force();
+                if let PortType::Netdev { .. } = port.config.kind {
+                    let name = name.clone();
+                    return self.follow_device(&name, event.index).await;
                 }
+                (*mtu, device.kernel_mtu) = (state.mtu, state.mtu);
+                self.put_in_force();
             }
+        }
+    }
+
+    /// Takes note of what has changed on the device of an open `netdev` port.
+    async fn follow_device(&mut self, name: &str, index: u32) {
+        let device = match self.devices.follow(index).await {
+            Ok(Some(device)) => device,
+            // It is gone, and word of that will come.
+            Ok(None) | Err(Refusal::Missing(_)) => return,
+            Err(error) => {
+                return tracing::warn!(port = name, %error, "the device cannot be followed");
+            }
+        };
+        let Some(Port { link: Link::Open(open), .. }) = self.ports.get_mut(name) else { return };
+        let is_other = std::mem::replace(&mut open.mtu, device.mtu) != device.mtu;
+        open.device = Some(device.into());
+        if is_other {
+            self.put_in_force();
         }
     }
 
@@ -430,6 +454,7 @@ fn refused(refusal: Refusal) -> Link {
 
 impl From<Device> for OpenDevice {
     fn from(device: Device) -> Self {
-        Self { index: device.index, up: device.up, running: device.running }
+        let Device { index, up, running, kernel_mtu, .. } = device;
+        Self { index, up, running, kernel_mtu }
     }
 }

@@ -85,6 +85,8 @@ pub(super) struct OpenDevice {
     pub(super) index: u32,
     pub(super) up: bool,
     pub(super) running: bool,
+    /// Its MTU as the kernel has it; see [`Open::mtu`] for the port's share of it.
+    pub(super) kernel_mtu: u32,
 }
 
 impl Control {

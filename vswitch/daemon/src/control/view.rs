@@ -14,8 +14,8 @@ use weft_config::{
 use weft_core::{DirectionCounters, DropReason, PortId, Scope, Timestamp};
 use weft_vlan::{Head, MacAddr, Native, PortVlan, Priority, Tci, Tpid, VlanId, WireTag};
 
-use super::state::{Control, Link, Open, Port};
-use crate::clock;
+use super::state::{Control, Link, Open, OpenDevice, Port};
+use crate::{clock, device::TWO_TAGS};
 
 /// Addresses of a port that `status` shows.
 const MACS_PER_PORT: usize = 16;
@@ -244,6 +244,7 @@ impl Control {
             if is_wrong && let Some(reason) = reason {
                 problems.push(format!("port {name}: {reason}"));
             }
+            problems.extend(port.want_of_room(name).map(|want| format!("port {name}: {want}")));
         }
         let wanted = self.config.daemon.workers.get();
         if wanted != self.pool.workers() {
@@ -390,6 +391,26 @@ impl Port {
             ),
             Link::Open(_) => (PortState::Up, None),
         }
+    }
+}
+
+impl Port {
+    /// Says so where the device does not take all frames that the port may have.
+    fn want_of_room(&self, name: &str) -> Option<String> {
+        let PortType::Netdev { device, .. } = &self.config.kind else { return None };
+        let Link::Open(Open { device: Some(OpenDevice { kernel_mtu, .. }), .. }) = &self.link
+        else {
+            return None;
+        };
+        let needed = self.mtu().saturating_add(TWO_TAGS);
+        (needed > *kernel_mtu).then(|| {
+            format!(
+                "the MTU of its device is {kernel_mtu}, and longer frames that leave with an 802.1ad tag or with two \
+                 tags are dropped as `oversize`; `ip link set {device} mtu {needed}` makes room for them, or \
+                 `weftctl port set {name} --mtu {}` does without",
+                kernel_mtu.saturating_sub(TWO_TAGS)
+            )
+        })
     }
 }
 

@@ -36,7 +36,7 @@ impl Devices {
         &self,
         link: &Link,
         former: Option<Record>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Record, Refusal> {
         let found = self.look(link).await?;
         let (mut record, origin) = self.record_of(link, Purpose::Netdev, former).await?;
         let changes = &mut record.changes;
@@ -53,9 +53,11 @@ impl Devices {
         note(&mut changes.link_locals, &found.link_locals);
         changes.lro_off |= found.merges;
         changes.set_up |= !link.up;
+        record.plan_room(link);
         self.journal.save(&record).await.map_err(state_dir(&link.name))?;
         let done = self.silence(link, &found, handle, &mut record).await;
-        self.settle(done, &record, origin).await
+        self.settle(done, &record, origin).await?;
+        Ok(record)
     }
 
     /// Looks at a device without changing it, and whether it may be a `netdev` port.
@@ -104,6 +106,7 @@ impl Devices {
         if found.merges {
             lro::set(name, Lro::Off).await?;
         }
+        self.make_room(link, record).await?;
         if !link.up {
             self.netlink.set_state(*index, State::Up).await.map_err(context(name, "set it up"))?;
         }
@@ -140,7 +143,7 @@ impl Devices {
         link: &Link,
         mtu: Option<u32>,
         former: Option<Record>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Record, Refusal> {
         let name = &link.name;
         let (mut record, origin) = self.record_of(link, Purpose::Tap, former).await?;
         record.changes.set_up |= !link.up;
@@ -150,7 +153,8 @@ impl Devices {
         }
         self.journal.save(&record).await.map_err(state_dir(name))?;
         let done = self.ready(link, mtu).await;
-        self.settle(done, &record, origin).await
+        self.settle(done, &record, origin).await?;
+        Ok(record)
     }
 
     async fn ready(&self, link: &Link, mtu: Option<u32>) -> Result<(), Refusal> {

@@ -12,6 +12,7 @@ mod ipv6;
 mod journal;
 mod lro;
 mod netlink;
+mod room;
 mod silence;
 mod suitable;
 mod told;
@@ -28,8 +29,9 @@ use tokio::sync::{Mutex, mpsc};
 use weft_vlan::MacAddr;
 
 use hold::Holds;
-use journal::{Journal, Purpose};
+use journal::{Journal, Purpose, Record};
 use netlink::{Failure, Netlink};
+pub(crate) use room::TWO_TAGS;
 use told::Link;
 pub(crate) use watch::{Change, LinkEvent};
 
@@ -54,12 +56,32 @@ pub(crate) struct Device {
     pub(crate) index: u32,
     /// Its MAC address.
     pub(crate) mac: Option<MacAddr>,
-    /// Its MTU.
+    /// Its MTU, without the room that was made on a `netdev` port's device for tags.
     pub(crate) mtu: u32,
+    /// Its MTU as the kernel has it.
+    pub(crate) kernel_mtu: u32,
     /// Whether it is administratively up.
     pub(crate) up: bool,
     /// Whether it has a carrier: something is at the other end.
     pub(crate) running: bool,
+}
+
+impl Device {
+    fn new(link: &Link, record: &Record) -> Self {
+        let mtu = match record.purpose {
+            Purpose::Netdev => record.mtu_without_room(link),
+            Purpose::Tap => link.mtu,
+        };
+        Self {
+            name: link.name.clone(),
+            index: link.index,
+            mac: link.mac,
+            mtu,
+            kernel_mtu: link.mtu,
+            up: link.up,
+            running: link.running,
+        }
+    }
 }
 
 /// Why a device is not a port.
@@ -152,23 +174,15 @@ impl Devices {
         };
         let former = self.make_way(&self.find(device).await?, purpose).await?;
         let link = self.find(device).await?;
-        match usage {
+        let record = match usage {
             Use::Netdev => {
                 self.holds.take(&link)?;
                 let claimed = self.claim_netdev(&link, former).await;
-                claimed.inspect_err(|_| self.holds.let_go(link.index))?;
+                claimed.inspect_err(|_| self.holds.let_go(link.index))?
             }
             Use::Tap { mtu } => self.claim_tap(&link, mtu, former).await?,
-        }
-        let link = self.find(device).await?;
-        Ok(Device {
-            name: link.name,
-            index: link.index,
-            mac: link.mac,
-            mtu: link.mtu,
-            up: link.up,
-            running: link.running,
-        })
+        };
+        Ok(Device::new(&self.find(device).await?, &record))
     }
 
     /// Undoes what a claim changed. A device that is gone, or another one of the same name, is let be.

@@ -228,6 +228,75 @@ fn a_device_that_becomes_another_sort_of_port_is_undone_first() {
     });
 }
 
+#[test]
+fn a_device_has_room_for_two_tags_while_it_is_a_port() {
+    in_namespace(a_device_has_room_for_two_tags_while_it_is_a_port, async |lab: Lab| {
+        lab.pair("t0", "g0");
+        let before = snapshot("t0");
+        let killed = lab.devices().await;
+        for _ in 0..2 {
+            let device = killed.claim("t0", Use::Netdev).await.unwrap();
+            assert_eq!((device.mtu, device.kernel_mtu), (1500, 1508));
+        }
+        assert_eq!(link("t0")["mtu"], 1508);
+        drop(killed);
+        let next = lab.devices().await;
+        let device = next.claim("t0", Use::Netdev).await.unwrap();
+        assert_eq!((device.mtu, device.kernel_mtu), (1500, 1508), "not once more");
+        next.release("t0").await.unwrap();
+        assert_eq!(snapshot("t0"), before);
+    });
+}
+
+#[test]
+fn room_for_tags_follows_whoever_sets_the_mtu() {
+    in_namespace(room_for_tags_follows_whoever_sets_the_mtu, async |lab: Lab| {
+        lab.pair("t0", "g0");
+        let devices = lab.devices().await;
+        let index = devices.claim("t0", Use::Netdev).await.unwrap().index;
+        // The MTU that is set, what is the port's of it, and what the device has then.
+        for (set, mtu, kernel_mtu) in [
+            (9000, 9000, 9008),
+            (1400, 1400, 1408),
+            (1500, 1500, 1508),
+            // What it was before is somebody's word that there is to be no room.
+            (1500, 1500, 1500),
+            (1508, 1500, 1508),
+            (65535, 65535, 65535),
+            (1275, 1275, 1279),
+            (1279, 1275, 1279),
+            (1280, 1280, 1288),
+        ] {
+            ip(&format!("link set t0 mtu {set}"));
+            let device = devices.follow(index).await.unwrap().unwrap();
+            assert_eq!((device.mtu, device.kernel_mtu), (mtu, kernel_mtu), "set to {set}");
+            assert_eq!(link("t0")["mtu"], kernel_mtu, "set to {set}");
+        }
+        devices.release("t0").await.unwrap();
+        assert_eq!(link("t0")["mtu"], 1280);
+        // Who has set it since has the last word.
+        devices.claim("t0", Use::Netdev).await.unwrap();
+        ip("link set t0 mtu 1700");
+        devices.release("t0").await.unwrap();
+        assert_eq!(link("t0")["mtu"], 1700);
+        assert_eq!(devices.follow(index).await.unwrap(), None, "it is no port any more");
+    });
+}
+
+#[test]
+fn a_device_that_takes_no_larger_mtu_keeps_its_own() {
+    in_namespace(a_device_that_takes_no_larger_mtu_keeps_its_own, async |lab: Lab| {
+        lab.pair("t0", "g0");
+        ip("link set t0 mtu 65535");
+        let before = snapshot("t0");
+        let devices = lab.devices().await;
+        let device = devices.claim("t0", Use::Netdev).await.unwrap();
+        assert_eq!((device.mtu, device.kernel_mtu, device.up), (65535, 65535, true));
+        devices.release("t0").await.unwrap();
+        assert_eq!(snapshot("t0"), before);
+    });
+}
+
 /// How often a file is read from here on.
 struct Reads(OwnedFd);
 
