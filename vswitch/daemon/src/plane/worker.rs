@@ -19,7 +19,7 @@ use crate::clock;
 
 /// How long a worker goes on asking for frames before it sleeps. A reply to what it just delivered usually
 /// comes within this time, and waking up costs more than asking again.
-const SPIN: Duration = Duration::from_micros(20);
+const SPIN: Duration = Duration::from_micros(5);
 const EVENTS: usize = 64;
 /// The wake-up descriptor's token; queue tokens count from 0.
 const WAKE: u64 = u64::MAX;
