@@ -1,17 +1,22 @@
-//! Every file descriptor of the data path: TAP devices, packet sockets, streams. The only crate with
+//! Every file descriptor of the data path: TAP devices, packet sockets, streams, a tunnel's UDP sockets. The only crate with
 //! `unsafe`. Takes no forwarding decision and knows no VLAN mode.
 
+mod builder;
 mod egress;
 mod error;
 pub mod link;
 pub mod packet;
 pub mod peer;
 mod queue;
+mod reader;
 pub mod stream;
 mod sys;
 pub mod tap;
+pub mod udp;
 
+pub use builder::Builder;
 pub use error::OpenError;
 pub use queue::{
     ARENA, BURST, Burst, Fault, Job, Opened, Receive, Refused, RxFrame, Scratch, Tally, Transmit,
 };
+pub use reader::Reader;

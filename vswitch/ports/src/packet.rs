@@ -72,9 +72,3 @@ fn bound_to(socket: BorrowedFd<'_>) -> io::Result<(u16, c_int)> {
     })?;
     Ok((address.sll_hatype, address.sll_ifindex))
 }
-
-/// Lets a socket keep more than the system's limit where that is permitted, and up to the limit otherwise.
-fn enlarge(socket: BorrowedFd<'_>, forced: c_int, limited: c_int) -> io::Result<()> {
-    sys::set_option(socket, libc::SOL_SOCKET, forced, SOCKET_BUFFER)
-        .or_else(|_| sys::set_option(socket, libc::SOL_SOCKET, limited, SOCKET_BUFFER))
-}

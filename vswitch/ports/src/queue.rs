@@ -136,8 +136,8 @@ impl Scratch {
     /// Sets the memory aside.
     pub fn new() -> Self {
         let arrivals = Arrivals {
-            frames: Vec::with_capacity(BURST),
-            rest: Vec::with_capacity(BURST),
+            frames: Vec::with_capacity(2 * BURST),
+            rest: Vec::with_capacity(8 * BURST),
             refused: Vec::with_capacity(DropReason::COUNT),
         };
         Self { arrivals, arena: vec![0; ARENA].into_boxed_slice() }
@@ -190,19 +190,35 @@ impl Arrivals {
     ) {
         // SAFETY: the first bytes of a frame of which the caller says that all can be read.
         let prefix = unsafe { slice::from_raw_parts(frame, len.min(Head::PREFIX)) };
-        let mut head = Head::read(prefix, len, stripped);
-        if let Some(vnet) = vnet {
-            let offload = vnet.check(&head);
-            head.set_offload(offload);
-        }
+        let head = read_head(prefix, len, stripped, vnet);
+        let behind = head.consumed();
+        self.begin(head);
+        // SAFETY: a head never stands for more bytes than the frame has; the caller says that they can be read.
+        unsafe { self.string(frame.add(behind), len - behind) };
+    }
+
+    /// Adds a frame whose head has been read.
+    pub(crate) fn begin(&mut self, head: Head) {
         let begin = self.rest.len() as u32;
-        let behind = len - head.consumed();
-        if behind > 0 {
-            // SAFETY: a head never stands for more bytes than the frame has.
-            let base = unsafe { frame.add(head.consumed()) };
-            self.rest.push(libc::iovec { iov_base: base.cast_mut().cast(), iov_len: behind });
+        self.frames.push(RxFrame { head, rest: begin..begin });
+    }
+
+    /// Adds bytes to the end of the last frame.
+    ///
+    /// # Safety
+    /// As for [`Arrivals::push`].
+    pub(crate) unsafe fn string(&mut self, bytes: *const u8, len: usize) {
+        if len > 0 {
+            self.rest.push(libc::iovec { iov_base: bytes.cast_mut().cast(), iov_len: len });
         }
-        self.frames.push(RxFrame { head, rest: begin..self.rest.len() as u32 });
+        if let Some(last) = self.frames.last_mut() {
+            last.rest.end = self.rest.len() as u32;
+        }
+    }
+
+    /// Returns the head of the last frame.
+    pub(crate) fn last(&mut self) -> Option<&mut Head> {
+        self.frames.last_mut().map(|frame| &mut frame.head)
     }
 
     /// Counts frames that do not become part of the burst.
@@ -217,6 +233,21 @@ impl Arrivals {
     pub(crate) fn burst(&self) -> Burst<'_> {
         Burst { frames: &self.frames, rest: &self.rest, refused: &self.refused }
     }
+}
+
+/// Makes the head of a frame, with its offload metadata beside it.
+pub(crate) fn read_head(
+    prefix: &[u8],
+    len: usize,
+    stripped: Option<WireTag>,
+    vnet: Option<&VnetHeader>,
+) -> Head {
+    let mut head = Head::read(prefix, len, stripped);
+    if let Some(vnet) = vnet {
+        let offload = vnet.check(&head);
+        head.set_offload(offload);
+    }
+    head
 }
 
 /// Received frames, valid while the queue and the scratch are borrowed.

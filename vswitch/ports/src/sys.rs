@@ -24,6 +24,8 @@ unsafe impl Plain for libc::tpacket_stats {}
 unsafe impl Plain for libc::packet_mreq {}
 // SAFETY: as above.
 unsafe impl Plain for libc::ucred {}
+// SAFETY: as above.
+unsafe impl Plain for [u32; 9] {}
 
 /// Turns the -1 of a system call into the error that the kernel left.
 pub(crate) fn check(result: c_int) -> io::Result<c_int> {
@@ -68,6 +70,17 @@ pub(crate) fn set_option<T: Plain>(
         libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast::<c_void>(), size)
     })?;
     Ok(())
+}
+
+/// Lets a socket keep more than the system's limit where that is permitted, and up to the limit otherwise.
+pub(crate) fn enlarge(
+    socket: BorrowedFd<'_>,
+    forced: c_int,
+    limited: c_int,
+    bytes: c_int,
+) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, forced, bytes)
+        .or_else(|_| set_option(socket, libc::SOL_SOCKET, limited, bytes))
 }
 
 /// Reads a socket option that has the size of `T`.

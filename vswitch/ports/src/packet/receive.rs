@@ -14,7 +14,7 @@ use weft_vlan::{Tci, Tpid, WireTag};
 use zerocopy::FromBytes;
 
 use super::{
-    ENABLED, bind, bound_to, enlarge, packet_socket, queued, readiness::Readiness, ring::Ring,
+    ENABLED, SOCKET_BUFFER, bind, bound_to, packet_socket, queued, readiness::Readiness, ring::Ring,
 };
 use crate::{
     Burst, Fault, OpenError, Receive, Scratch,
@@ -53,7 +53,7 @@ impl PacketReceive {
         set(libc::PACKET_IGNORE_OUTGOING, ENABLED, "keep sent frames from coming back")?;
         set(libc::PACKET_AUXDATA, ENABLED, "have VLAN tags told")?;
         set(libc::PACKET_COPY_THRESH, ENABLED, "have large frames kept whole")?;
-        enlarge(socket.as_fd(), libc::SO_RCVBUFFORCE, libc::SO_RCVBUF)
+        sys::enlarge(socket.as_fd(), libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, SOCKET_BUFFER)
             .map_err(to("enlarge the receive buffer"))?;
         let ring = Ring::map(socket.as_fd()).map_err(to("map the packet socket's ring"))?;
         bind(socket.as_fd(), index, libc::ETH_P_ALL)?;

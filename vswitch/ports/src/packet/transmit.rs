@@ -8,7 +8,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
-use super::{bind, enlarge, packet_socket};
+use super::{SOCKET_BUFFER, bind, packet_socket};
 use crate::{
     BURST, Burst, Job, OpenError, Tally, Transmit,
     egress::{Front, VNET},
@@ -29,7 +29,7 @@ unsafe impl Send for PacketTransmit {}
 impl PacketTransmit {
     pub(super) fn open(index: c_int) -> Result<Self, OpenError> {
         let socket = packet_socket()?;
-        enlarge(socket.as_fd(), libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)
+        sys::enlarge(socket.as_fd(), libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, SOCKET_BUFFER)
             .map_err(to("enlarge the send buffer"))?;
         bind(socket.as_fd(), index, 0)?;
         Ok(Self {

@@ -6,6 +6,7 @@
 mod host;
 mod raw;
 mod transfer;
+pub(crate) mod tunnel;
 
 use std::{
     io::{Read, Write},

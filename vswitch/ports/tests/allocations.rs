@@ -1,0 +1,102 @@
+//! A super-frame that is cut, sent, received and merged costs no allocation. Alone in its binary: the allocator counts for
+//! the whole process.
+
+mod lab;
+
+use std::alloc::System;
+
+use lab::{
+    Tagging, jobs_for,
+    tunnel::{UNTAGGED, lay_out, take_in},
+};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use weft_offload::VnetHeader;
+use weft_ports::{
+    Scratch, Tally,
+    udp::{self, Destination, Segmentation},
+};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const PAYLOAD: usize = 45 * 1448;
+
+/// TCP over IPv6, as a stack hands it to a device that cuts.
+fn super_frame() -> (Vec<u8>, VnetHeader) {
+    let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x86, 0xdd, 0x60, 0, 0, 0];
+    frame.extend((20 + PAYLOAD as u16).to_be_bytes());
+    frame.extend([6, 64]);
+    frame.extend(1..=32);
+    frame.extend([0x30, 0x39, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 1, 0, 0, 0, 0, 0]);
+    frame.resize(frame.len() + PAYLOAD, 0x5a);
+    let vnet = VnetHeader {
+        flags: VnetHeader::NEEDS_CSUM,
+        gso_type: VnetHeader::GSO_TCPV6,
+        hdr_len: 74.into(),
+        gso_size: 1448.into(),
+        csum_start: 54.into(),
+        csum_offset: 16.into(),
+    };
+    (frame, vnet)
+}
+
+#[test]
+fn nothing_is_allocated_between_two_bursts() {
+    let (frame, vnet) = super_frame();
+    let bind = || udp::open("127.0.0.1:0".parse().unwrap(), 1, Segmentation::Kernel).unwrap();
+    let (near, far) = (bind().remove(0), bind().remove(0));
+    let mut to = Destination::new(far.address().unwrap(), 0);
+    let (mut sender, mut receiver) = (near.sender(), far.receiver());
+    let (mut out, mut back) = (Scratch::new(), Scratch::new());
+    let mut tally = Tally::default();
+    for round in 0..20 {
+        let mut builder = out.builder();
+        builder.push(&frame, Some(UNTAGGED), Some(&vnet));
+        builder.push(&frame, Some(UNTAGGED), Some(&vnet));
+        let burst = builder.finish();
+        let jobs = jobs_for(&burst, Tagging::Keep);
+        let (mut records, mut bytes) = (0, 0);
+        let region = Region::new(ALLOCATOR);
+        let mut batch = sender.batch(&mut to, &mut tally);
+        for job in &jobs {
+            lay_out(&burst, job, 1400, &mut batch);
+        }
+        batch.send();
+        until_received(&mut receiver, &mut back, &mut records, &mut bytes);
+        let change = region.change();
+        // What is kept from burst to burst has grown to its size by then.
+        if round > 2 {
+            assert_eq!((change.allocations, change.reallocations), (0, 0), "round {round}");
+        }
+        assert_eq!(bytes, 2 * frame.len(), "{records} records");
+    }
+    assert_eq!((tally.frames, &tally.drops[..]), (40, &[][..]));
+}
+
+/// Receives until all that was sent is there, merged.
+fn until_received(
+    receiver: &mut udp::Receiver,
+    scratch: &mut Scratch,
+    records: &mut usize,
+    payload: &mut usize,
+) {
+    let headers = 74;
+    while *payload < 2 * PAYLOAD {
+        until_filled(receiver);
+        let mut builder = scratch.builder();
+        for record in receiver.records() {
+            take_in(record, &mut builder);
+            *records += 1;
+        }
+        for frame in builder.finish().frames() {
+            *payload += frame.head.untagged_len() - headers;
+        }
+    }
+    *payload += 2 * headers;
+}
+
+fn until_filled(receiver: &mut udp::Receiver) {
+    while !receiver.fill().unwrap() {
+        std::thread::yield_now();
+    }
+}
