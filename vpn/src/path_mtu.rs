@@ -239,11 +239,7 @@ impl PathMtu {
         match self.phase {
             Phase::Search(size) => self.enter(Phase::Verify(size)),
             // A black hole: RFC 8899 §4.3.
-            Phase::Verify(_) | Phase::Confirm => {
-                let round_trip = self.round_trip;
-                self.restart(now);
-                self.round_trip = round_trip;
-            }
+            Phase::Verify(_) | Phase::Confirm => self.restart(now),
             Phase::Base | Phase::Complete => {}
         }
     }

@@ -175,13 +175,62 @@ fn a_late_answer_counts() {
     let mut path = Path::new(ETHERNET, u16::MAX);
     path.round_trip = Duration::from_secs(5);
     assert_eq!(path.seconds(120), ETHERNET);
-    // As when queues fill somewhere: three probes are given up before their answers come.
+    // And when queues fill somewhere: three probes are given up before their answers come.
     let mut path = Path::new(ETHERNET, u16::MAX);
     path.traffic = ETHERNET;
     path.seconds(10);
     path.round_trip = Duration::from_secs(4);
     path.seconds(20);
     assert_eq!(path.seconds(100), ETHERNET);
+}
+
+#[test]
+fn a_longer_round_trip_is_waited_for_from_the_first_answer_on() {
+    let mut path = Path::new(ETHERNET, u16::MAX);
+    path.traffic = ETHERNET;
+    path.seconds(10);
+    path.round_trip = Duration::from_millis(1500);
+    path.seconds(3);
+    let before = path.probes.len();
+    path.seconds(35);
+    // One every 2 s, and 1.5 s until it is answered.
+    assert_eq!(path.probes.len() - before, 10);
+}
+
+#[test]
+fn an_answer_that_comes_after_its_size_was_given_up_is_believed_once() {
+    let mut path = Path::new(ETHERNET, 1400);
+    path.run_for(Duration::from_millis(5 * 20));
+    let late = path.search.sent[0];
+    assert_eq!(late.size, 1408);
+    // Three probes are lost, and then the current size is verified.
+    while path.search.too_large.is_none() {
+        path.seconds(1);
+    }
+    assert_eq!((path.search.current(), path.search.too_large), (1392, Some(1408)));
+    path.search.answered(path.now, late.nonce, late.size);
+    assert_eq!((path.search.current(), path.search.too_large), (1408, None));
+    path.search.restart(path.now);
+    path.search.answered(path.now, late.nonce, late.size);
+    assert_eq!(path.search.current(), BASE);
+}
+
+#[test]
+fn an_answer_counts_once() {
+    let mut search = PathMtu::new(BEGIN, ETHERNET);
+    let mut last = None;
+    while let Some(probe) = search.poll_transmit(BEGIN) {
+        search.answered(BEGIN, probe.nonce, probe.size);
+        last = Some(probe);
+    }
+    let Some(Probe { nonce, size: ETHERNET }) = last else { panic!("{last:?}") };
+    let later = BEGIN + CONFIRMATION_TIMER;
+    search.handle_timeout(later, ETHERNET);
+    let probe = search.poll_transmit(later).unwrap();
+    search.answered(later, nonce, ETHERNET);
+    assert_eq!(search.phase, Phase::Confirm);
+    search.answered(later, probe.nonce, ETHERNET);
+    assert_eq!(search.phase, Phase::Complete);
 }
 
 #[test]
@@ -193,6 +242,14 @@ fn a_new_limit_is_obeyed_at_once_and_searched_up_to() {
     assert_eq!(path.seconds(10), 1392);
     path.search.set_largest(path.now, 8972);
     assert_eq!(path.seconds(10), 8960);
+    // Also by the answer to a probe that was under way.
+    let mut search = PathMtu::new(BEGIN, ETHERNET);
+    let probe = search.poll_transmit(BEGIN).unwrap();
+    search.answered(BEGIN, probe.nonce, probe.size);
+    let probe = search.poll_transmit(BEGIN).unwrap();
+    search.set_largest(BEGIN, BASE);
+    search.answered(BEGIN, probe.nonce, probe.size);
+    assert_eq!(search.current(), BASE);
 }
 
 #[test]

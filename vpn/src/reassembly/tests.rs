@@ -104,12 +104,18 @@ fn a_bundle_waits_as_long_as_it_may_and_no_longer() {
     assert_eq!(reassembly.losses(), Losses { evicted: 0, expired: 1 });
     assert!(reassembly.insert(deadline, third).unwrap().is_none());
 
+    // Nor when nobody calls in time.
+    reassembly.insert(deadline + REASSEMBLY_TIMEOUT, first).unwrap();
+    assert_eq!(reassembly.losses(), Losses { evicted: 0, expired: 2 });
+    let third = reassembly.insert(deadline + 2 * REASSEMBLY_TIMEOUT, third).unwrap();
+    assert!(third.is_none());
+
     // Idle, it holds nothing.
     while let Some(at) = reassembly.poll_timeout() {
         reassembly.handle_timeout(at);
     }
     assert_eq!(reassembly.held(), 0);
-    assert_eq!(reassembly.losses(), Losses { evicted: 0, expired: 2 });
+    assert_eq!(reassembly.losses(), Losses { evicted: 0, expired: 4 });
 }
 
 #[test]
