@@ -107,6 +107,22 @@ fn the_device_is_as_configured(workers: usize) {
         link.contains("mtu 1400") && link.contains("vnet_hdr") && link.contains("multi_queue"),
         "{link}"
     );
+    // Another MTU is put on it while it runs, and its own again.
+    let ctl = daemon.ctl();
+    let log = daemon.log_len();
+    for (change, mtu) in [("--mtu 9000", 9000), ("--unset mtu", 1500), ("--mtu 1400", 1400)] {
+        ctl.run(&format!("port set host {change}"));
+        let link = lab.switch().run("ip link show dev weft0");
+        assert!(link.contains(&format!("mtu {mtu} ")), "{change}: {link}");
+        assert_eq!(ctl.port("host")["mtu"], mtu);
+    }
+    // One that the kernel does not take is told.
+    ctl.run("port set host --mtu 65535");
+    let problems = ctl.json("status")["problems"].to_string();
+    assert!(problems.contains("the MTU of its device is 1400, not 65535"), "{problems}");
+    ctl.run("port set host --mtu 1400");
+    assert_eq!(ctl.json("status")["problems"], serde_json::json!([]));
+    assert!(!daemon.log().lines().skip(log).any(|line| line.contains("port open")), "opened again");
     let features = lab.switch().run("ethtool -k weft0");
     assert!(features.contains("tcp-segmentation-offload: on"), "{features}");
     // The host's stack is not silent here: it is the host's own interface.

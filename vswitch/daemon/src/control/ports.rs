@@ -55,10 +55,14 @@ impl Control {
         self.running = running;
         self.config = config;
         let mut rewired = BTreeSet::new();
+        let mut other_mtu = Vec::new();
         for (name, port) in &mut self.ports {
             let config = &self.config.ports[name];
             if port.config.vlan != config.vlan {
                 rewired.insert(config.switch.clone());
+            }
+            if port.config.mtu != config.mtu {
+                other_mtu.push(name.clone());
             }
             port.config.clone_from(config);
         }
@@ -83,6 +87,9 @@ impl Control {
             // The parser allows no more ports than there are numbers.
             let Some(id) = self.free_ids.pop_first() else { break };
             self.place(name, id, Arc::new(PortCounters::new(self.pool.workers())));
+        }
+        for name in other_mtu {
+            self.tune_tap(&name).await;
         }
         self.put_in_force();
         self.open_ports().await;
@@ -334,12 +341,41 @@ impl Control {
                 return tracing::warn!(port = name, %error, "the device cannot be followed");
             }
         };
-        let Some(Port { link: Link::Open(open), .. }) = self.ports.get_mut(name) else { return };
-        let is_other = std::mem::replace(&mut open.mtu, device.mtu) != device.mtu;
-        open.device = Some(device.into());
-        if is_other {
+        if self.know_device(name, device) {
             self.put_in_force();
         }
+    }
+
+    /// Puts the configured MTU on the device of a `tap` port that is open.
+    async fn tune_tap(&mut self, name: &str) {
+        let Some(port) = self.ports.get(name) else { return };
+        let (PortType::Tap { device, .. }, Link::Open(open)) = (&port.config.kind, &port.link)
+        else {
+            return;
+        };
+        if open.device.is_none() {
+            return tracing::warn!(
+                port = name,
+                device,
+                "the MTU of a device in another namespace is to be set there"
+            );
+        }
+        match self.devices.claim(device, Use::Tap { mtu: port.config.mtu }).await {
+            Ok(device) => {
+                self.know_device(name, device);
+            }
+            Err(error) => tracing::warn!(port = name, %error, "the device keeps its MTU"),
+        }
+    }
+
+    /// Keeps what is known of the device of an open port; tells whether the port has another MTU by that.
+    fn know_device(&mut self, name: &str, device: Device) -> bool {
+        let Some(Port { link: Link::Open(open), .. }) = self.ports.get_mut(name) else {
+            return false;
+        };
+        let is_other = std::mem::replace(&mut open.mtu, device.mtu) != device.mtu;
+        open.device = Some(device.into());
+        is_other
     }
 
     async fn device_left(&mut self, event: &LinkEvent) {

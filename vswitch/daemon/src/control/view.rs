@@ -244,7 +244,7 @@ impl Control {
             if is_wrong && let Some(reason) = reason {
                 problems.push(format!("port {name}: {reason}"));
             }
-            problems.extend(port.want_of_room(name).map(|want| format!("port {name}: {want}")));
+            problems.extend(port.wrong_mtu(name).map(|wrong| format!("port {name}: {wrong}")));
         }
         let wanted = self.config.daemon.workers.get();
         if wanted != self.pool.workers() {
@@ -395,12 +395,15 @@ impl Port {
 }
 
 impl Port {
-    /// Says so where the device does not take all frames that the port may have.
-    fn want_of_room(&self, name: &str) -> Option<String> {
-        let PortType::Netdev { device, .. } = &self.config.kind else { return None };
+    /// Says so where the device's MTU is not what the port's asks for.
+    fn wrong_mtu(&self, name: &str) -> Option<String> {
         let Link::Open(Open { device: Some(OpenDevice { kernel_mtu, .. }), .. }) = &self.link
         else {
             return None;
+        };
+        let PortType::Netdev { device, .. } = &self.config.kind else {
+            let wrong = self.config.mtu.filter(|mtu| mtu != kernel_mtu)?;
+            return Some(format!("the MTU of its device is {kernel_mtu}, not {wrong}"));
         };
         let needed = self.mtu().saturating_add(TWO_TAGS);
         (needed > *kernel_mtu).then(|| {

@@ -147,19 +147,22 @@ impl Devices {
         let name = &link.name;
         let (mut record, origin) = self.record_of(link, Purpose::Tap, former).await?;
         record.changes.set_up |= !link.up;
-        if let Some(set) = mtu.filter(|&mtu| mtu != link.mtu) {
+        // Without a wish of its own the port leaves the device its MTU, the one before an earlier wish.
+        let own = record.changes.mtu.filter(|change| change.set == link.mtu);
+        let set = mtu.or(own.map(|change| change.before)).unwrap_or(link.mtu);
+        if set != link.mtu {
             let before = record.changes.mtu.map_or(link.mtu, |change| change.before);
             record.changes.mtu = Some(MtuChange { before, set });
         }
         self.journal.save(&record).await.map_err(state_dir(name))?;
-        let done = self.ready(link, mtu).await;
+        let done = self.ready(link, set).await;
         self.settle(done, &record, origin).await?;
         Ok(record)
     }
 
-    async fn ready(&self, link: &Link, mtu: Option<u32>) -> Result<(), Refusal> {
+    async fn ready(&self, link: &Link, mtu: u32) -> Result<(), Refusal> {
         let Link { index, name, .. } = link;
-        if let Some(mtu) = mtu.filter(|&mtu| mtu != link.mtu) {
+        if mtu != link.mtu {
             self.netlink
                 .set_mtu(*index, mtu)
                 .await

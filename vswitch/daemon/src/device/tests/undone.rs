@@ -214,6 +214,28 @@ fn a_tap_is_set_up_with_its_mtu_and_its_addresses_are_its_own() {
 }
 
 #[test]
+fn a_tap_gets_another_mtu_and_its_own_again() {
+    in_namespace(a_tap_gets_another_mtu_and_its_own_again, async |lab: Lab| {
+        ip("tuntap add weft0 mode tap");
+        let before = snapshot("weft0");
+        let devices = lab.devices().await;
+        for (mtu, kernel_mtu) in
+            [(None, 1500), (Some(9000), 9000), (Some(1400), 1400), (None, 1500), (Some(1400), 1400)]
+        {
+            let device = devices.claim("weft0", Use::Tap { mtu }).await.unwrap();
+            assert_eq!((device.mtu, device.kernel_mtu), (kernel_mtu, kernel_mtu), "{mtu:?}");
+            assert_eq!(link("weft0")["mtu"], kernel_mtu, "{mtu:?}");
+        }
+        // One that somebody else has set is left alone.
+        ip("link set weft0 mtu 1300");
+        assert_eq!(devices.claim("weft0", Use::Tap { mtu: None }).await.unwrap().mtu, 1300);
+        ip("link set weft0 mtu 1400");
+        devices.release("weft0").await.unwrap();
+        assert_eq!(snapshot("weft0"), before);
+    });
+}
+
+#[test]
 fn a_device_that_becomes_another_sort_of_port_is_undone_first() {
     in_namespace(a_device_that_becomes_another_sort_of_port_is_undone_first, async |lab: Lab| {
         ip("tuntap add weft0 mode tap");
