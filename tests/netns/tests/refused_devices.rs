@@ -72,6 +72,35 @@ fn a_refused_device_is_taken_once_it_is_free() {
     ctl.wait_for_state("owned", "up");
 }
 
+/// What the host does to a port's device later is told, and the port goes on.
+#[test]
+fn what_the_host_begins_to_use_is_told() {
+    let lab = Lab::new();
+    let (mut guest, mut other) = (Nic::open(lab.switch(), "tap0"), Nic::open(lab.switch(), "tap1"));
+    lab.switch().run("ip link add bridge type bridge");
+    let daemon = lab.daemon(&[port("tap0"), port("tap1")].concat());
+    let ctl = daemon.ctl();
+    ctl.wait_for_state("tap0", "up");
+    for (done, told, undone) in [
+        ("addr add 10.0.0.1/24 dev tap0", "has the address 10.0.0.1/24", "addr flush dev tap0"),
+        ("route add 10.7.0.0/16 dev tap0", "the route 10.7.0.0/16", "route del 10.7.0.0/16"),
+        ("link set tap0 master bridge", "is a port of the bridge", "link set tap0 nomaster"),
+        ("link add up0 link tap0 type macvlan", "the macvlan device up0", "link del up0"),
+    ] {
+        lab.switch().run(&format!("ip {done}"));
+        weft_netns::until(told, || {
+            let problems = ctl.json("status")["problems"].to_string();
+            problems.contains("port tap0: the host uses its device") && problems.contains(told)
+        });
+        assert_eq!(ctl.port("tap0")["state"], "up");
+        let frame = Frame::new(mac(1), BROADCAST).text(told).bytes();
+        guest.send(&frame);
+        other.expect_frame(&frame);
+        lab.switch().run(&format!("ip {undone}"));
+        weft_netns::until(undone, || ctl.json("status")["problems"] == serde_json::json!([]));
+    }
+}
+
 /// Two daemons on one device: the second is told so, and takes over when the first is gone.
 #[test]
 fn one_device_is_one_daemons() {

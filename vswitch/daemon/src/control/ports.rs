@@ -317,16 +317,26 @@ impl Control {
                 let Link::Open(Open { mtu, device: Some(device), .. }) = &mut port.link else {
                     return;
                 };
-                (device.up, device.running) = (state.up, state.running);
-                if device.kernel_mtu == state.mtu {
-                    return;
-                }
+                let is_up_or_down = std::mem::replace(&mut device.up, state.up) != state.up;
+                device.running = state.running;
+                let is_other = device.kernel_mtu != state.mtu;
                 if let PortType::Netdev { .. } = port.config.kind {
-                    let name = name.clone();
-                    return self.follow_device(&name, event.index).await;
+                    // A device that goes down loses routes without a word.
+                    if is_other || is_up_or_down {
+                        let name = name.clone();
+                        self.follow_device(&name, event.index).await;
+                    }
+                } else if is_other {
+                    (*mtu, device.kernel_mtu) = (state.mtu, state.mtu);
+                    self.put_in_force();
                 }
-                (*mtu, device.kernel_mtu) = (state.mtu, state.mtu);
-                self.put_in_force();
+            }
+            Change::Used => {
+                let concerned = |(_, port): &(_, &Port)| port.device_index() == Some(event.index);
+                if let Some((name, _)) = self.ports.iter().find(concerned) {
+                    let name = name.clone();
+                    self.follow_device(&name, event.index).await;
+                }
             }
         }
     }
@@ -374,6 +384,10 @@ impl Control {
             return false;
         };
         let is_other = std::mem::replace(&mut open.mtu, device.mtu) != device.mtu;
+        let was_used = open.device.as_ref().is_some_and(|device| device.used.is_some());
+        if let Some(used) = device.used.as_ref().filter(|_| !was_used) {
+            tracing::warn!(port = name, used, "the host has begun to use a port's device");
+        }
         open.device = Some(device.into());
         is_other
     }
@@ -490,7 +504,7 @@ fn refused(refusal: Refusal) -> Link {
 
 impl From<Device> for OpenDevice {
     fn from(device: Device) -> Self {
-        let Device { index, up, running, kernel_mtu, .. } = device;
-        Self { index, up, running, kernel_mtu }
+        let Device { index, up, running, kernel_mtu, used, .. } = device;
+        Self { index, up, running, kernel_mtu, used }
     }
 }

@@ -87,6 +87,8 @@ pub(super) struct OpenDevice {
     pub(super) running: bool,
     /// Its MTU as the kernel has it; see [`Open::mtu`] for the port's share of it.
     pub(super) kernel_mtu: u32,
+    /// How the host has begun to use it itself since it was opened.
+    pub(super) used: Option<String>,
 }
 
 impl Control {

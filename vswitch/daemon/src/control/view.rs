@@ -244,6 +244,9 @@ impl Control {
             if is_wrong && let Some(reason) = reason {
                 problems.push(format!("port {name}: {reason}"));
             }
+            problems.extend(port.used().map(|used| {
+                format!("port {name}: the host uses its device, too, and could not open it again: {used}")
+            }));
             problems.extend(port.wrong_mtu(name).map(|wrong| format!("port {name}: {wrong}")));
         }
         let wanted = self.config.daemon.workers.get();
@@ -395,6 +398,13 @@ impl Port {
 }
 
 impl Port {
+    fn used(&self) -> Option<&String> {
+        match &self.link {
+            Link::Open(Open { device: Some(device), .. }) => device.used.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Says so where the device's MTU is not what the port's asks for.
     fn wrong_mtu(&self, name: &str) -> Option<String> {
         let Link::Open(Open { device: Some(OpenDevice { kernel_mtu, .. }), .. }) = &self.link

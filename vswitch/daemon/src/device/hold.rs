@@ -3,7 +3,7 @@
 //! the kernel lets go of it with its process. A TAP that the daemon opens needs none: its queues are one process's.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     os::{
         linux::net::SocketAddrExt,
@@ -50,6 +50,16 @@ impl Holds {
     /// Lets others have a device.
     pub(super) fn let_go(&self, index: u32) {
         self.held().remove(&index);
+    }
+
+    /// Tells whether this daemon holds a device.
+    pub(super) fn has(&self, index: u32) -> bool {
+        self.held().contains_key(&index)
+    }
+
+    /// Returns the devices that this daemon holds.
+    pub(super) fn all(&self) -> BTreeSet<u32> {
+        self.held().keys().copied().collect()
     }
 
     fn held(&self) -> MutexGuard<'_, BTreeMap<u32, Option<UnixListener>>> {

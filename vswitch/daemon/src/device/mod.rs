@@ -64,6 +64,8 @@ pub(crate) struct Device {
     pub(crate) up: bool,
     /// Whether it has a carrier: something is at the other end.
     pub(crate) running: bool,
+    /// In words, how the host has begun to use a `netdev` port's device itself.
+    pub(crate) used: Option<String>,
 }
 
 impl Device {
@@ -80,6 +82,7 @@ impl Device {
             kernel_mtu: link.mtu,
             up: link.up,
             running: link.running,
+            used: None,
         }
     }
 }
@@ -230,13 +233,13 @@ impl Devices {
     }
 
     /// Tells of every device of the namespace: first those that exist, as [`Change::Added`], then what
-    /// changes. Ends when the receiver is dropped.
+    /// changes; of claimed ones also when the host may have begun to use them. Ends when the receiver is dropped.
     ///
     /// # Errors
     ///
     /// The netlink socket cannot be opened.
     pub(crate) async fn watch(&self) -> Result<mpsc::Receiver<LinkEvent>, Trouble> {
-        watch::start(self.netlink.clone()).map_err(|error| Trouble {
+        watch::start(self.netlink.clone(), self.holds.clone()).map_err(|error| Trouble {
             step: "cannot watch the devices".into(),
             cause: error.to_string(),
         })

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use super::{
     Device, Devices, Refusal,
     journal::{MtuChange, Record},
-    state_dir,
+    state_dir, suitable,
     told::Link,
 };
 
@@ -57,9 +57,9 @@ impl Devices {
         }
     }
 
-    /// Looks again at a `netdev` port's device of which something has changed, and makes room anew where it has
-    /// another MTU. Whoever has set it back to what it was before the claim has the last word. `None` when it is no
-    /// port's, or gone.
+    /// Looks again at a `netdev` port's device of which something has changed: whether the host uses it, and whether
+    /// it has another MTU, with room to be made anew. Whoever has set that back to what it was before the claim has
+    /// the last word. `None` when it is no port's, or gone.
     ///
     /// # Errors
     ///
@@ -80,7 +80,12 @@ impl Devices {
             self.make_room(&link, &mut record).await?;
         }
         let link = self.find(&link.name).await?;
-        Ok(Some(Device::new(&link, &record)))
+        let used = match suitable::check_netdev(&self.netlink, &link).await {
+            Ok(_) => None,
+            Err(used @ Refusal::Unsuitable { .. }) => Some(used.to_string()),
+            Err(refusal) => return Err(refusal),
+        };
+        Ok(Some(Device { used, ..Device::new(&link, &record) }))
     }
 
     /// Returns the record of a device, which may have another name by now.

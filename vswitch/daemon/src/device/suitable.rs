@@ -122,7 +122,7 @@ fn eui64(mac: MacAddr) -> Ipv6Addr {
 }
 
 /// Tells whether the kernel made a route with the link-local address or with the device's going up.
-fn goes_with_the_link(route: &Route) -> bool {
+pub(super) fn goes_with_the_link(route: &Route) -> bool {
     let IpAddr::V6(destination) = route.destination else { return false };
     route.by_kernel && (destination.is_unicast_link_local() || destination.is_multicast())
 }

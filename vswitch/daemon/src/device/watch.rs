@@ -1,15 +1,23 @@
 //! Word of what happens to the devices of a namespace: RTNLGRP_LINK notifications against what is known.
 //! When the socket overflows the whole table is read and compared, so that no change stays unseen.
 //!
+//! Of devices that are held it is also told when the host may have begun or ceased to use them: an address, a route, a
+//! master, a device on top. Addresses and routes come by a socket of their own: where a router's table churns, that one
+//! overflows, and then every held device is told of. What is so in the end is asked, not kept here.
+//!
 //! A device that is moved to another namespace is [`Change::Moved`], not removed: a TAP's owner keeps its
 //! file descriptor, and frames go on through it. After an overflow a move looks like a removal; whoever
 //! holds a TAP asks its descriptor. Of several changes that an overflow swallowed only the outcome is told.
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{LinkAttribute, LinkMessage},
+    route::{RouteAttribute, RouteMessage},
 };
 use rtnetlink::{
     MulticastGroup,
@@ -19,7 +27,12 @@ use rtnetlink::{
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
-use super::{netlink::Netlink, told::Link};
+use super::{
+    hold::Holds,
+    netlink::Netlink,
+    suitable::goes_with_the_link,
+    told::{Link, Route},
+};
 
 /// Events that wait for the receiver; behind these the socket's own buffer fills.
 const QUEUE: usize = 64;
@@ -47,6 +60,8 @@ pub(crate) enum Change {
     Added(LinkState),
     /// Its state changed.
     State(LinkState),
+    /// It is held, and the host may have begun or ceased to use it.
+    Used,
     /// It got another name.
     Renamed {
         /// The name that it had.
@@ -70,24 +85,48 @@ pub(crate) struct LinkState {
 }
 
 /// Starts watching on the current runtime.
-pub(super) fn start(netlink: Netlink) -> io::Result<mpsc::Receiver<LinkEvent>> {
-    let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
-    socket.socket_mut().bind(&SocketAddr::new(0, 0))?;
-    socket.socket_mut().add_membership(MulticastGroup::Link as u32)?;
+pub(super) fn start(netlink: Netlink, holds: Holds) -> io::Result<mpsc::Receiver<LinkEvent>> {
+    let links = listening_to(&[MulticastGroup::Link])?;
+    let usage = listening_to(&[
+        MulticastGroup::Ipv4Ifaddr,
+        MulticastGroup::Ipv6Ifaddr,
+        MulticastGroup::Ipv4Route,
+        MulticastGroup::Ipv6Route,
+    ])?;
     let (sender, receiver) = mpsc::channel(QUEUE);
-    let watcher = Watcher { socket, netlink, known: BTreeMap::new(), sender };
+    let watcher = Watcher { links, usage, netlink, holds, known: BTreeMap::new(), sender };
     tokio::spawn(watcher.run());
     Ok(receiver)
+}
+
+fn listening_to(groups: &[MulticastGroup]) -> io::Result<TokioSocket> {
+    let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
+    socket.socket_mut().bind(&SocketAddr::new(0, 0))?;
+    for &group in groups {
+        socket.socket_mut().add_membership(group as u32)?;
+    }
+    Ok(socket)
 }
 
 /// Nobody listens any more.
 struct Deaf;
 
 struct Watcher {
-    socket: TokioSocket,
+    links: TokioSocket,
+    /// Word of addresses and routes.
+    usage: TokioSocket,
     netlink: Netlink,
-    known: BTreeMap<u32, (String, LinkState)>,
+    holds: Holds,
+    known: BTreeMap<u32, Known>,
     sender: mpsc::Sender<LinkEvent>,
+}
+
+/// What was last heard of a device.
+struct Known {
+    name: String,
+    state: LinkState,
+    master: Option<u32>,
+    lower: Option<u32>,
 }
 
 impl Watcher {
@@ -107,8 +146,16 @@ impl Watcher {
     /// Waits for one datagram and tells what it says.
     async fn listen(&mut self) -> Result<Heard, Deaf> {
         let mut datagram: Vec<u8> = Vec::with_capacity(DATAGRAM);
+        let mut usage: Vec<u8> = Vec::with_capacity(DATAGRAM);
         let received = tokio::select! {
-            received = self.socket.recv_from(&mut datagram) => received,
+            received = self.links.recv_from(&mut datagram) => received,
+            received = self.usage.recv_from(&mut usage) => {
+                let concerned = received.ok().and_then(|_| concerned(&usage));
+                for index in concerned.unwrap_or_else(|| self.holds.all()) {
+                    self.may_be_used(index).await?;
+                }
+                return Ok(Heard::All);
+            }
             () = self.sender.closed() => return Err(Deaf),
         };
         if let Err(error) = received {
@@ -164,7 +211,7 @@ impl Watcher {
         let mut datagram: Vec<u8> = Vec::with_capacity(DATAGRAM);
         for _ in 0..DISCARD_LIMIT {
             datagram.clear();
-            let received = self.socket.socket_ref().recv_from(&mut datagram, 0);
+            let received = self.links.socket_ref().recv_from(&mut datagram, 0);
             match received.map_err(|error| Errno::from_io_error(&error)) {
                 Err(Some(Errno::AGAIN)) => return true,
                 Ok(_) | Err(Some(Errno::NOBUFS)) => {}
@@ -199,24 +246,46 @@ impl Watcher {
     }
 
     async fn learn(&mut self, link: &Link) -> Result<(), Deaf> {
-        let Link { index, ref name, up, running, mtu, .. } = *link;
+        let Link { index, ref name, up, running, mtu, master, lower, .. } = *link;
         let state = LinkState { up, running, mtu };
-        let Some((former_name, former_state)) = self.known.insert(index, (name.clone(), state))
-        else {
-            return self.tell(index, name, Change::Added(state)).await;
+        let known = Known { name: name.clone(), state, master, lower };
+        let Some(former) = self.known.insert(index, known) else {
+            self.tell(index, name, Change::Added(state)).await?;
+            return self.bears(lower).await;
         };
-        if former_name != *name {
-            self.tell(index, name, Change::Renamed { from: former_name }).await?;
+        if former.name != *name {
+            self.tell(index, name, Change::Renamed { from: former.name }).await?;
         }
-        if former_state != state {
+        if former.state != state {
             self.tell(index, name, Change::State(state)).await?;
+        }
+        if former.master != master {
+            self.may_be_used(index).await?;
+        }
+        if former.lower != lower {
+            self.bears(former.lower).await?;
+            self.bears(lower).await?;
         }
         Ok(())
     }
 
     async fn forget(&mut self, index: u32, change: Change) -> Result<(), Deaf> {
-        match self.known.remove(&index) {
-            Some((name, _)) => self.tell(index, &name, change).await,
+        let Some(Known { name, lower, .. }) = self.known.remove(&index) else { return Ok(()) };
+        self.tell(index, &name, change).await?;
+        self.bears(lower).await
+    }
+
+    /// Tells of a device that another one stands on, or did.
+    async fn bears(&self, lower: Option<u32>) -> Result<(), Deaf> {
+        match lower {
+            Some(lower) => self.may_be_used(lower).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn may_be_used(&self, index: u32) -> Result<(), Deaf> {
+        match self.known.get(&index).filter(|_| self.holds.has(index)) {
+            Some(Known { name, .. }) => self.tell(index, name, Change::Used).await,
             None => Ok(()),
         }
     }
@@ -225,6 +294,36 @@ impl Watcher {
         let event = LinkEvent { index, name: name.into(), change };
         self.sender.send(event).await.map_err(|_| Deaf)
     }
+}
+
+/// Returns the devices whose addresses or routes changed; `None` where something is unreadable.
+fn concerned(datagram: &[u8]) -> Option<BTreeSet<u32>> {
+    let mut indexes = BTreeSet::new();
+    for message in messages(datagram) {
+        match message.ok()? {
+            RouteNetlinkMessage::NewAddress(address) | RouteNetlinkMessage::DelAddress(address) => {
+                indexes.insert(address.header.index);
+            }
+            RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route) => {
+                indexes.extend(ways(&route));
+            }
+            _ => {}
+        }
+    }
+    Some(indexes)
+}
+
+/// Returns the devices by which a route leads, unless it comes and goes with its device.
+fn ways(route: &RouteMessage) -> Vec<u32> {
+    if goes_with_the_link(&Route::read(route)) {
+        return Vec::new();
+    }
+    let ways = route.attributes.iter().map(|attribute| match attribute {
+        RouteAttribute::Oif(index) => vec![*index],
+        RouteAttribute::MultiPath(hops) => hops.iter().map(|hop| hop.interface_index).collect(),
+        _ => Vec::new(),
+    });
+    ways.flatten().collect()
 }
 
 /// Whether anything may have been missed.

@@ -60,6 +60,57 @@ fn the_watch_tells_what_is_there_and_what_happens() {
 }
 
 #[test]
+fn a_claimed_device_that_the_host_begins_to_use_is_told_of() {
+    in_namespace(a_claimed_device_that_the_host_begins_to_use_is_told_of, async |lab: Lab| {
+        lab.pair("t0", "g0");
+        lab.pair("free", "gfree");
+        ip("link set free up");
+        ip("link add br0 type bridge");
+        let devices = lab.devices().await;
+        let index = devices.claim("t0", Use::Netdev).await.unwrap().index;
+        let mut events = devices.watch().await.unwrap();
+        while next(&mut events, |event| event.name != "lo").await.name != "t0" {}
+        // What is done, in which words it is told, and how it is undone.
+        for (done, told, undone) in [
+            (
+                "address add 10.0.0.1/24 dev t0",
+                "has the address 10.0.0.1/24",
+                "address flush dev t0",
+            ),
+            ("address add fd00::1/64 dev t0", "has the address fd00::1/64", "address flush dev t0"),
+            ("route add 10.7.0.0/16 dev t0", "the route 10.7.0.0/16", "route del 10.7.0.0/16"),
+            (
+                "route add 10.8.0.0/16 nexthop dev free nexthop dev t0",
+                "the route 10.8.0.0/16",
+                "route del 10.8.0.0/16",
+            ),
+            ("-6 route add fd07::/32 dev t0", "the route fd07::/32", "-6 route del fd07::/32"),
+            ("link set t0 master br0", "is a port of the bridge br0", "link set t0 nomaster"),
+            ("link add up0 link t0 type macvlan", "carries the macvlan device up0", "link del up0"),
+        ] {
+            let told =
+                |used: &Option<String>| used.as_ref().is_some_and(|used| used.contains(told));
+            for (command, is_so) in [(done, true), (undone, false)] {
+                ip(command);
+                loop {
+                    let event = next(&mut events, |event| event.change == Change::Used).await;
+                    assert_eq!((event.index, &event.name[..]), (index, "t0"), "{command}");
+                    let used = devices.follow(index).await.unwrap().unwrap().used;
+                    if (is_so && told(&used)) || (!is_so && used.is_none()) {
+                        break;
+                    }
+                }
+            }
+        }
+        // Of one that is no port nothing of the sort is told.
+        ip("address add 10.9.0.1/24 dev free");
+        ip("address add 10.0.0.1/24 dev t0");
+        let event = next(&mut events, |event| event.change == Change::Used).await;
+        assert_eq!(event.index, index);
+    });
+}
+
+#[test]
 fn a_device_that_goes_to_another_namespace_is_moved_not_removed() {
     in_namespace(a_device_that_goes_to_another_namespace_is_moved_not_removed, async |lab: Lab| {
         ip("tuntap add weft0 mode tap");
@@ -142,7 +193,7 @@ fn the_watch_ends_with_its_receiver() {
         let before = sockets();
         let mut events = devices.watch().await.unwrap();
         next(&mut events, |event| event.name == "lo").await;
-        assert_eq!(sockets(), before + 1);
+        assert_eq!(sockets(), before + 2);
         drop(events);
         until("the watch closes its socket", || sockets() == before).await;
     });
