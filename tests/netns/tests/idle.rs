@@ -1,17 +1,59 @@
-//! A daemon with nothing to do does nothing: no processor time, little memory.
+//! A daemon with nothing to do does nothing: its workers sleep on, and it needs little memory.
 //!
 //! ```text
 //!   four TAPs, two taps, two streams ── switch
 //! ```
 
-use std::{fs, thread, time::Duration};
+use std::{ffi::OsString, fs};
 
-use weft_netns::{Lab, Nic, StreamGuest};
+use weft_netns::{Lab, Nic, StreamGuest, until};
 
-fn cpu_ticks(pid: u32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+/// A thread of the daemon.
+struct Thread {
+    id: OsString,
+    name: String,
+    sleeps_now: bool,
+    /// How often it has gone to sleep.
+    sleeps: u64,
+}
+
+impl Thread {
+    fn all(pid: u32) -> Vec<Self> {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let read = |task: fs::DirEntry| {
+            let status = fs::read_to_string(task.path().join("status")).ok()?;
+            let field =
+                |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+            Some(Self {
+                id: task.file_name(),
+                name: field("Name:")?.to_owned(),
+                sleeps_now: field("State:")?.starts_with('S'),
+                sleeps: field("voluntary_ctxt_switches:")?.parse().ok()?,
+            })
+        };
+        tasks.filter_map(|task| read(task.unwrap())).collect()
+    }
+
+    fn is_worker(&self) -> bool {
+        self.name.starts_with("weft-worker")
+    }
+}
+
+/// How often each worker has gone to sleep; `None` while one is awake.
+fn sleeping_workers(threads: &[Thread]) -> Option<Vec<(&str, u64)>> {
+    let workers = threads.iter().filter(|thread| thread.is_worker());
+    workers.map(|worker| worker.sleeps_now.then_some((&worker.name[..], worker.sleeps))).collect()
+}
+
+/// How often the threads of the control plane that were there before have gone to sleep since: they wake for its
+/// rounds.
+fn rounds(before: &[Thread], after: &[Thread]) -> u64 {
+    let control = before.iter().filter(|thread| !thread.is_worker());
+    let since = control.filter_map(|former| {
+        let thread = after.iter().find(|thread| thread.id == former.id)?;
+        Some(thread.sleeps.saturating_sub(former.sleeps))
+    });
+    since.sum()
 }
 
 fn an_idle_daemon_uses_nothing(workers: usize) {
@@ -38,11 +80,15 @@ fn an_idle_daemon_uses_nothing(workers: usize) {
     for port in ["nic0", "nic3", "tap1", "s0", "s1"] {
         daemon.ctl().wait_for_state(port, "up");
     }
-    // A measurement takes time: three seconds are 300 ticks of a processor, of which one in a hundred is allowed.
-    let before = cpu_ticks(daemon.pid());
-    thread::sleep(Duration::from_secs(3));
-    let used = cpu_ticks(daemon.pid()) - before;
-    assert!(used <= 3, "{used} ticks of 300");
+    until("the workers sleep while the control plane makes its rounds", || {
+        let before = Thread::all(daemon.pid());
+        assert_eq!(before.iter().filter(|thread| thread.is_worker()).count(), workers);
+        until("the control plane makes its rounds", || {
+            rounds(&before, &Thread::all(daemon.pid())) >= 5
+        });
+        let after = Thread::all(daemon.pid());
+        sleeping_workers(&before).is_some_and(|slept| sleeping_workers(&after) == Some(slept))
+    });
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     let resident: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
