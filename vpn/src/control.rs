@@ -8,7 +8,7 @@
 //! | 4–11 | nonce | the probe's nonce | nonce | the ping's nonce |
 //! | 12– | anything, up to the probed size | the datagram's size that came, 2 bytes | time, 8 bytes | the ping's time |
 //!
-//! Integers are little-endian.
+//! Integers are little-endian. Kinds 5 and 6 are what hosts tell each other of suites: `preferences.rs`.
 
 /// A tunnel control payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,8 @@ pub enum MalformedControl {
     /// It goes on behind its fields.
     #[error("tunnel control message of {0} bytes is too long for its kind")]
     Long(usize),
-    /// No message has this number: the peer may be of a later version.
+    /// No message has this number: it is for [`Host::control`](crate::Host::control), or the peer is of a later
+    /// version.
     #[error("tunnel control message of unknown kind {0}")]
     Kind(u8),
     /// Bytes that are zero in this version are not.

@@ -117,6 +117,10 @@ impl PrivateKey {
     pub fn public(&self) -> PublicKey {
         PublicKey(x25519::public(&self.0))
     }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
 }
 
 /// A secret that two peers share beside their static keys.
@@ -144,6 +148,10 @@ impl PresharedKey {
     #[must_use]
     pub fn to_base64(&self) -> Zeroizing<String> {
         Zeroizing::new(STANDARD.encode(*self.0))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 }
 

@@ -13,3 +13,10 @@ impl<F: FnMut(&mut [u8])> Random for F {
         self(out);
     }
 }
+
+/// A random number of `N` bytes, for use with `from_le_bytes`.
+pub(crate) fn draw<const N: usize>(random: &mut impl Random) -> [u8; N] {
+    let mut bytes = [0; N];
+    random.fill(&mut bytes);
+    bytes
+}
