@@ -8,7 +8,7 @@ use weft_vlan::{MacAddr, VlanId};
 
 use crate::{
     api::{Change, ChangeKind},
-    model::{Config, PortConfig, SwitchConfig},
+    model::{Config, PeerConfig, PortConfig, SegmentConfig, SwitchConfig, VpnConfig},
     words::{Defaults, ordered, toml_text, vlan_id_words},
 };
 
@@ -25,7 +25,24 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
     tables("vlan", &old.vlans, &new.vlans, |vlan, _| vlan_id_words(*vlan), &mut changes);
     tables("port", &old.ports, &new.ports, PortConfig::words, &mut changes);
     entries(old, new, &mut changes);
+    tables("segment", &old.segments, &new.segments, SegmentConfig::words, &mut changes);
+    vpn(old.vpn.as_ref(), new.vpn.as_ref(), &mut changes);
     changes
+}
+
+/// Compares `[vpn]` and its peers.
+fn vpn(old: Option<&VpnConfig>, new: Option<&VpnConfig>, changes: &mut Vec<Change>) {
+    let own = |vpn: &VpnConfig| text(&Value::Object(vpn.words(Defaults::Implied)));
+    match (old, new) {
+        (Some(old), Some(new)) => {
+            keys("vpn", &old.words(Defaults::Written), &new.words(Defaults::Written), changes);
+        }
+        (None, None) => return,
+        (old, new) => changes.push(change("vpn", old.map(own), new.map(own))),
+    }
+    let none = BTreeMap::new();
+    let (old, new) = (old.map_or(&none, |vpn| &vpn.peers), new.map_or(&none, |vpn| &vpn.peers));
+    tables("vpn.peer", old, new, PeerConfig::words, changes);
 }
 
 /// Compares the tables of a section by their names.

@@ -5,6 +5,7 @@ pub mod api;
 mod diff;
 mod edit;
 mod error;
+pub mod keyfile;
 pub mod limits;
 mod model;
 mod names;
@@ -15,7 +16,7 @@ pub use diff::diff;
 pub use edit::{Edit, EditError};
 pub use error::{ConfigErrors, Mistake, Place};
 pub use model::{
-    Config, DaemonConfig, FdbConfig, NetdevIo, PortConfig, PortType, SocketConfig, SocketMode,
-    SwitchConfig,
+    Cipher, Config, DaemonConfig, Endpoint, FdbConfig, NetdevIo, OwnKey, PeerConfig, PortConfig,
+    PortType, SegmentConfig, SocketConfig, SocketMode, SwitchConfig, VpnConfig,
 };
 pub use words::{vlan_json, vlan_words};

@@ -10,7 +10,23 @@ pub const PORTS_MAX: usize = 4096;
 pub const SWITCHES_MAX: usize = 256;
 /// Static forwarding entries of one daemon.
 pub const FDB_MAX: usize = 65_536;
-/// Characters of the name of a port, switch or VLAN.
+/// Segments of one daemon.
+pub const SEGMENTS_MAX: usize = 4096;
+/// Peers of one daemon; each is a port too, and counts among those.
+pub const PEERS_MAX: usize = 4096;
+/// Ids of segments: 24 bits.
+pub const SEGMENT_ID: RangeInclusive<i64> = 1..=16_777_215;
+/// Code points of an IP header.
+pub const DSCP: RangeInclusive<i64> = 0..=63;
+/// Characters of a name in the DNS.
+pub const HOST_MAX: usize = 253;
+/// Characters of one of its parts.
+pub const LABEL_MAX: usize = 63;
+/// Bytes of a file's path: `PATH_MAX` without its terminator.
+pub const PATH_MAX: usize = 4095;
+/// Bytes of a key file; a key and a little space around it.
+pub const KEY_FILE_MAX: usize = 4096;
+/// Characters of the name of a port, switch, VLAN, segment or peer.
 pub const NAME_MAX: usize = 32;
 /// Bytes of a device's name: IFNAMSIZ without its terminator.
 pub const DEVICE_MAX: usize = 15;

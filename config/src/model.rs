@@ -1,8 +1,12 @@
 //! A configuration that is right by its type: every name resolved, every limit checked.
 
+mod tunnel;
+
 use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU32, num::NonZeroUsize, time::Duration};
 
 use weft_vlan::{MacAddr, PortVlan, VlanId};
+
+pub use self::tunnel::{Cipher, Endpoint, OwnKey, PeerConfig, SegmentConfig, VpnConfig};
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +21,10 @@ pub struct Config {
     pub ports: BTreeMap<String, PortConfig>,
     /// `[[fdb]]`, ordered by switch, VLAN and address.
     pub fdb: Vec<FdbConfig>,
+    /// `[segment.NAME]`.
+    pub segments: BTreeMap<String, SegmentConfig>,
+    /// `[vpn]`; `None` for a host without tunnels.
+    pub vpn: Option<VpnConfig>,
 }
 
 /// What an empty file says: the switch "main", and nothing on it.
@@ -28,6 +36,8 @@ impl Default for Config {
             vlans: BTreeMap::new(),
             ports: BTreeMap::new(),
             fdb: Vec::new(),
+            segments: BTreeMap::new(),
+            vpn: None,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Names of ports, switches and VLANs, and which one a misspelt word comes nearest to.
+//! Names of ports, switches, VLANs, segments and peers, and which one a misspelt word comes nearest to.
 
 use crate::limits::NAME_MAX;
 
@@ -14,6 +14,10 @@ pub(crate) enum Kind {
     Switch,
     /// A VLAN.
     Vlan,
+    /// A segment.
+    Segment,
+    /// A peer.
+    Peer,
 }
 
 impl Kind {
@@ -23,15 +27,35 @@ impl Kind {
             Self::Port => "port",
             Self::Switch => "switch",
             Self::Vlan => "VLAN",
+            Self::Segment => "segment",
+            Self::Peer => "peer",
+        }
+    }
+
+    /// Returns the word for it before its name, as in `port web1`.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Vlan => "vlan",
+            other => other.word(),
         }
     }
 
     /// Returns the section of the file where it is declared.
     pub(crate) const fn section(self) -> &'static str {
         match self {
-            Self::Port => "port",
-            Self::Switch => "switch",
-            Self::Vlan => "vlan",
+            Self::Peer => "vpn.peer",
+            other => other.label(),
+        }
+    }
+
+    /// Returns the keys that lead to that section.
+    pub(crate) const fn path(self) -> &'static [&'static str] {
+        match self {
+            Self::Port => &["port"],
+            Self::Switch => &["switch"],
+            Self::Vlan => &["vlan"],
+            Self::Segment => &["segment"],
+            Self::Peer => &["vpn", "peer"],
         }
     }
 }
@@ -80,7 +104,11 @@ pub(crate) fn nearest<'a>(
         .into_iter()
         .filter(|candidate| candidate.len().abs_diff(word.len()) <= COMPARED_MAX)
         .map(|candidate| {
-            (strsim::damerau_levenshtein(&word, &candidate.to_ascii_lowercase()), candidate)
+            let lower = candidate.to_ascii_lowercase();
+            let distance = strsim::damerau_levenshtein(&word, &lower);
+            // `private-key` for `private-key-file`.
+            let is_begun = lower.strip_prefix(&word).is_some_and(|rest| rest.starts_with('-'));
+            (if is_begun && length > 0 { distance.min(allowed) } else { distance }, candidate)
         })
         .filter(|&(distance, _)| distance <= allowed)
         .min()
@@ -126,6 +154,8 @@ mod tests {
         assert_eq!(nearest("offcie", ["office", "voice"]), Some("office"));
         assert_eq!(nearest("Office", ["office"]), Some("office"));
         assert_eq!(nearest("mac_limit", ["mac-limit", "macs"]), Some("mac-limit"));
+        assert_eq!(nearest("private-key", ["private-key-file", "port"]), Some("private-key-file"));
+        assert_eq!(nearest("", ["-x-y"]), None);
         assert_eq!(nearest("guests", ["office", "voice"]), None);
         assert_eq!(nearest("", ["office"]), None);
         assert_eq!(nearest(&"x".repeat(1 << 20), ["office"]), None);

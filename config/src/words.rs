@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 use weft_vlan::{Native, PortVlan, Tpid, VlanId, VlanSet};
 
 use crate::model::{
-    Config, DaemonConfig, FdbConfig, NetdevIo, PortConfig, PortType, SocketConfig, SocketMode,
-    SwitchConfig,
+    Config, DaemonConfig, FdbConfig, NetdevIo, PeerConfig, PortConfig, PortType, SegmentConfig,
+    SocketConfig, SocketMode, SwitchConfig, VpnConfig,
 };
 
 /// Keys that every port may have.
@@ -34,9 +34,27 @@ pub(crate) const VLAN_MODE_KEYS: &[&str] =
 pub(crate) const SWITCH_KEYS: &[&str] = &["mac-ageing", "mac-limit"];
 /// Keys of a static forwarding entry.
 pub(crate) const FDB_KEYS: &[&str] = &["mac", "vlan", "port"];
+/// Keys of a segment.
+pub(crate) const SEGMENT_KEYS: &[&str] = &["id", "vlan", "switch", "answer-arp"];
+/// Keys of `[vpn]`.
+pub(crate) const VPN_KEYS: &[&str] =
+    &["listen", "private-key-file", "previous-private-key-file", "dscp", "peer"];
+/// Keys of a peer.
+pub(crate) const PEER_KEYS: &[&str] =
+    &["public-key", "endpoint", "preshared-key-file", "ciphers", "segments"];
 
 /// The order in which keys are written.
 const ORDER: &[&str] = &[
+    "id",
+    "listen",
+    "private-key-file",
+    "previous-private-key-file",
+    "dscp",
+    "public-key",
+    "endpoint",
+    "preshared-key-file",
+    "ciphers",
+    "segments",
     "switch",
     "type",
     "device",
@@ -50,6 +68,7 @@ const ORDER: &[&str] = &[
     "mac",
     "vlan",
     "port",
+    "answer-arp",
     "enabled",
     "mtu",
     "mac-ageing",
@@ -82,7 +101,7 @@ pub(crate) fn example(key: &str) -> &'static str {
         "mac" => "\"52:54:00:12:34:56\"",
         "macs" => "[\"52:54:00:12:34:56\"]",
         "ips" => "[\"10.10.0.5\", \"fd00::5\"]",
-        "enabled" | "isolated" | "native-tagged" => "true",
+        "enabled" | "isolated" | "native-tagged" | "answer-arp" => "true",
         "mtu" => "1500",
         "mac-ageing" => "\"300s\"",
         "mac-limit" => "64",
@@ -93,6 +112,15 @@ pub(crate) fn example(key: &str) -> &'static str {
         "dot1q-tunnel" => "300",
         "ethertype" => "\"802.1ad\"",
         "port" => "\"web1\"",
+        "listen" => "\"[::]:51900\"",
+        "private-key-file" => "\"/etc/weft/vpn.key\"",
+        "previous-private-key-file" => "\"/etc/weft/vpn.key.old\"",
+        "preshared-key-file" => "\"/etc/weft/berlin.psk\"",
+        "public-key" => "\"hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=\"",
+        "endpoint" => "\"berlin.example.net:51900\"",
+        "ciphers" => "[\"aes-256-gcm\", \"chacha20-poly1305\"]",
+        "segments" => "[\"office\"]",
+        "dscp" => "0",
         _ => "10",
     }
 }
@@ -341,6 +369,42 @@ impl FdbConfig {
     }
 }
 
+impl SegmentConfig {
+    pub(crate) fn words(&self, defaults: Defaults) -> Map<String, Value> {
+        let mut words = Words::new(defaults);
+        words.put("id", self.id.get());
+        words.put("vlan", self.vlan.get());
+        words.put_unless("switch", self.switch.as_str(), &"main");
+        words.put_unless("answer-arp", self.answer_arp, &false);
+        words.table
+    }
+}
+
+impl VpnConfig {
+    /// Returns everything but the peers.
+    pub(crate) fn words(&self, defaults: Defaults) -> Map<String, Value> {
+        let mut words = Words::new(defaults);
+        words.put_unless("listen", self.listen.to_string(), &Self::LISTEN.to_string());
+        words.put("private-key-file", self.private_key_file.as_str());
+        words.put_some("previous-private-key-file", self.previous_private_key_file.as_deref());
+        words.put_unless("dscp", self.dscp, &0);
+        words.table
+    }
+}
+
+impl PeerConfig {
+    pub(crate) fn words(&self, defaults: Defaults) -> Map<String, Value> {
+        let mut words = Words::new(defaults);
+        words.put("public-key", self.public_key.to_string());
+        words.put_some("endpoint", self.endpoint.as_ref().map(ToString::to_string));
+        words.put_some("preshared-key-file", self.preshared_key_file.as_deref());
+        let ciphers: Vec<&str> = self.ciphers.iter().map(|cipher| cipher.word()).collect();
+        words.put_some("ciphers", Some(ciphers).filter(|ciphers| !ciphers.is_empty()));
+        words.put_unless("segments", self.segments.clone(), &Vec::new());
+        words.table
+    }
+}
+
 /// Writes the keys of a table as lines.
 pub(crate) fn table_lines(table: &Map<String, Value>, line_end: &str) -> Result<String, NotToml> {
     ordered(table)
@@ -373,6 +437,15 @@ impl Config {
         }
         for entry in &self.fdb {
             section("[[fdb]]".to_owned(), &entry.words());
+        }
+        for (name, segment) in &self.segments {
+            section(format!("[segment.{name}]"), &segment.words(Defaults::Implied));
+        }
+        if let Some(vpn) = &self.vpn {
+            section("[vpn]".to_owned(), &vpn.words(Defaults::Implied));
+            for (name, peer) in &vpn.peers {
+                section(format!("[vpn.peer.{name}]"), &peer.words(Defaults::Implied));
+            }
         }
         sections.join("\n")
     }

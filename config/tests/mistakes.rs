@@ -54,7 +54,7 @@ fn a_misspelt_section_names_the_near_one() {
 1:2: unknown section "prot"
   help: did you mean `[port]`?
 2:2: unknown section "colours"
-  help: the sections are `daemon`, `switch`, `vlan`, `port`, `fdb`
+  help: the sections are `daemon`, `switch`, `vlan`, `port`, `fdb`, `segment`, `vpn`
 "##,
     );
 }
@@ -81,12 +81,6 @@ web = "127.0.0.1:9734"
 [uplink.eth0]
 port = "host"
 
-[vpn]
-listen = "[::]:51900"
-
-[segment.office]
-id = 5010
-
 [wireguard.road]
 vlan = 10
 
@@ -108,15 +102,11 @@ vlan = { access = 10 }
   help: take the line out
 5:2: this version of weft has no `[uplink]`
   help: take the section out
-8:2: this version of weft has no `[vpn]`
+8:2: this version of weft has no `[wireguard]`
   help: take the section out
-11:2: this version of weft has no `[segment]`
-  help: take the section out
-14:2: this version of weft has no `[wireguard]`
-  help: take the section out
-18:8: port db1: this version of weft has no ports of type "vhost-user"
+12:8: port db1: this version of weft has no ports of type "vhost-user"
   help: the types are "netdev", "tap" and "stream"
-25:6: port web1: this version of weft has no `io = "xdp"`
+19:6: port web1: this version of weft has no `io = "xdp"`
   help: write `io = "packet"`, or leave `io` away
 "##,
     );
@@ -732,7 +722,7 @@ mac = "52:54:00:12:34:58"
 21:1: fdb entry 4: unknown key "age"
   help: known here: `mac`, `vlan`, `port`
 22:1: fdb entry 5: `vlan` is missing
-  help: add `vlan = { access = 10 }`
+  help: add `vlan = 10`
 22:1: fdb entry 5: `port` is missing
   help: add `port = "web1"`
 "##,

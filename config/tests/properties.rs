@@ -7,7 +7,7 @@ use proptest::{collection::vec, option, prelude::*, sample::select, strategy::Un
 use serde_json::{Map, Value, json};
 use weft_config::{
     Config, Edit,
-    api::{AddFdb, AddPort, AddVlan, SetPort},
+    api::{AddFdb, AddPeer, AddPort, AddSegment, AddVlan, SetPeer, SetPort},
     diff,
 };
 
@@ -107,7 +107,7 @@ fn port(number: usize) -> impl Strategy<Value = Map<String, Value>> {
 /// A file with comments and odd spacing. Layouts that nobody glues together are kept apart by blank lines.
 fn file() -> impl Strategy<Value = String> {
     let ports = (0usize..6).prop_flat_map(|count| (0..count).map(port).collect::<Vec<_>>());
-    (ports, any::<[bool; 6]>(), 1usize..=64).prop_map(|(ports, bits, workers)| {
+    (ports, any::<[bool; 6]>(), 1usize..=64, tunnels()).prop_map(|(ports, bits, workers, tunnels)| {
         let mut text = String::new();
         let comment = |on: bool, text: &str| if on { text.to_owned() } else { String::new() };
         let _ = write!(text, "{}", comment(bits[0], "# a weft\n# configuration\n\n"));
@@ -119,6 +119,45 @@ fn file() -> impl Strategy<Value = String> {
                 let value: toml_edit::Value = toml_value(value);
                 let _ = writeln!(text, "{}{key}   = {value}{}", comment(bits[4], "# key\n"), comment(bits[5], "\t# v"));
             }
+        }
+        text + &tunnels
+    })
+}
+
+/// Segments and peers, or none.
+fn tunnels() -> impl Strategy<Value = String> {
+    const KEYS: [&str; 2] = [
+        "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=",
+        "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=",
+    ];
+    let segment =
+        (1u32..=0xff_fffe, select(vec!["10", "\"voice\"", "4094"]), any::<bool>(), any::<bool>());
+    let peer = (
+        option::of(select(vec!["192.0.2.1:1", "[2001:db8::1]:51900", "berlin.example:7"])),
+        any::<[bool; 4]>(),
+    );
+    (option::of(segment), option::of((vec(peer, 0..=2), any::<[bool; 3]>()))).prop_map(|(segment, vpn)| {
+        let mut text = String::new();
+        if let Some((id, vlan, answer, lab)) = segment {
+            let _ = write!(text, "\n# spans hosts\n[segment.s1]\nid = {id}\nvlan = {vlan}\nanswer-arp = {answer}\n");
+            text.push_str(if lab { "switch = \"lab\"\n" } else { "" });
+            let _ = write!(text, "\n[segment.s2]\nid = {}\nvlan = 4093\n", id + 1);
+        }
+        let Some((peers, keys)) = vpn else { return text };
+        let mut line = |on: bool, line: &str| text.push_str(if on { line } else { "" });
+        line(true, "\n[vpn] # tunnels\nprivate-key-file = \"/etc/weft/vpn.key\"\n");
+        line(keys[0], "listen = \"192.0.2.7:1\"\n");
+        line(keys[1], "previous-private-key-file = \"/etc/weft/old.key\"\n");
+        line(keys[2], "dscp = 46 # voice\n");
+        for (number, (endpoint, keys)) in peers.iter().enumerate() {
+            line(true, &format!("\n[vpn.peer.p{number}]\npublic-key = \"{}\"\n", KEYS[number]));
+            if let Some(endpoint) = endpoint {
+                line(true, &format!("endpoint = \"{endpoint}\" # there\n"));
+            }
+            line(keys[0], "preshared-key-file = \"/etc/weft/psk\"\n");
+            line(keys[1] && keys[2], "ciphers = [\"chacha20-poly1305\", \"aes-256-gcm\"]\n");
+            line(keys[1] && !keys[2], "ciphers = [\"aes-256-gcm\"]\n");
+            line(keys[3] && segment.is_some(), "segments = [\"s2\", \"s1\"]\n");
         }
         text
     })
@@ -198,6 +237,37 @@ proptest! {
         prop_assert_eq!(parsed(&added).fdb.len(), 1);
         let removed = Edit::RemoveFdb { mac, vlan: json!(vlan.get()), switch: None }.apply(&added).unwrap();
         prop_assert_eq!(removed, text);
+    }
+
+    #[test]
+    fn segments_and_peers_added_and_removed_leave_no_trace(text in file(), endpoint in option::of(Just("a.example:1"))) {
+        let table = |value: Value| value.as_object().cloned().unwrap();
+        let segment = AddSegment {
+            name: "new".to_owned(),
+            segment: table(json!({"vlan": 4092, "id": 0xff_ffff})),
+            may_exist: false,
+        };
+        let added = Edit::AddSegment(segment).apply(&text).unwrap();
+        prop_assert_eq!(comments(&added), comments(&text));
+        prop_assert_eq!(diff(&parsed(&text), &parsed(&added)).len(), 1);
+        prop_assert_eq!(&Edit::RemoveSegment { name: "new".to_owned() }.apply(&added).unwrap(), &text);
+        if parsed(&added).vpn.is_none() {
+            return Ok(());
+        }
+        let key = "CQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+        let peer = table(json!({"public-key": key, "endpoint": endpoint, "segments": ["new"]}));
+        let peer = AddPeer { name: "new".to_owned(), peer, may_exist: false };
+        let with_peer = Edit::AddPeer(peer).apply(&added).unwrap();
+        prop_assert_eq!(comments(&with_peer), comments(&text));
+        prop_assert_eq!(&diff(&parsed(&added), &parsed(&with_peer))[0].path, "vpn.peer.new");
+        let removal = Edit::RemoveSegment { name: "new".to_owned() }.apply(&with_peer);
+        prop_assert!(removal.is_err());
+        let set = SetPeer { peer: table(json!({"segments": null, "endpoint": "192.0.2.9:1"})) };
+        let set = Edit::SetPeer { name: "new".to_owned(), set }.apply(&with_peer).unwrap();
+        let changed = &parsed(&set).vpn.unwrap().peers["new"];
+        prop_assert_eq!(changed.endpoint.as_ref().unwrap().to_string(), "192.0.2.9:1");
+        prop_assert!(changed.segments.is_empty());
+        prop_assert_eq!(Edit::RemovePeer { name: "new".to_owned() }.apply(&set).unwrap(), added);
     }
 
     #[test]

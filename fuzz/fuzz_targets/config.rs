@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, json};
 use weft_config::{
     Config, Edit,
-    api::{AddPort, SetPort},
+    api::{AddPort, SetPeer, SetPort},
     diff,
 };
 
@@ -68,6 +68,17 @@ fn is_edited(text: &str, config: &Config) {
             &Edit::RemoveFdb { mac, vlan, switch: Some(entry.switch.clone()) },
             "fdb",
         );
+    }
+    for name in config.segments.keys().take(4) {
+        let removal = Edit::RemoveSegment { name: name.clone() };
+        changes_only(text, config, &removal, &format!("segment.{name}"));
+    }
+    for name in config.vpn.iter().flat_map(|vpn| vpn.peers.keys()).take(4) {
+        let path = format!("vpn.peer.{name}");
+        let set = SetPeer { peer: Map::from_iter([("endpoint".to_owned(), json!("a.b:1"))]) };
+        let set = Edit::SetPeer { name: name.clone(), set };
+        changes_only(text, config, &set, &format!("{path}.endpoint"));
+        changes_only(text, config, &Edit::RemovePeer { name: name.clone() }, &path);
     }
     let port = json!({ "type": "tap", "device": "added0", "vlan": { "access": 7 } });
     let name = "added".to_owned();

@@ -108,17 +108,19 @@ impl<'t> Layout<'t> {
     /// Adds a table, behind the last one of its section or at the end of the text.
     pub(super) fn append(
         &self,
-        section: &str,
+        section: &[&str],
         header: &str,
         table: &Map<String, Value>,
     ) -> Result<String, NotToml> {
         if let Some(text) = self.append_inline(section, table)? {
             return Ok(text);
         }
-        let last = self
-            .statements
-            .iter()
-            .rposition(|statement| statement.is_header() && statement.path[0] == section);
+        // Behind the last of its like; a first one behind what it belongs to.
+        let last = (1..=section.len()).rev().find_map(|length| {
+            self.statements.iter().rposition(|statement| {
+                statement.is_header() && statement.is_under(&section[..length])
+            })
+        });
         let at = last.map_or(self.text.len(), |header| self.section_end(header));
         let (before, after) = self.text.split_at(at);
         let line_end = self.line_end;
@@ -141,11 +143,12 @@ impl<'t> Layout<'t> {
     /// Adds an element to `section = [{ … }]`; `None` where the section is not written like that.
     fn append_inline(
         &self,
-        section: &str,
+        section: &[&str],
         table: &Map<String, Value>,
     ) -> Result<Option<String>, NotToml> {
         let element = toml_value(&Value::Object(table.clone()))?;
-        Ok(self.change_value(&[section, ""], |value, _| {
+        let path: Vec<&str> = section.iter().copied().chain([""]).collect();
+        Ok(self.change_value(&path, |value, _| {
             value.as_array_mut()?.push(element);
             Some(())
         }))

@@ -2,16 +2,17 @@
 //! for byte. Every edit is checked to have changed what it says and nothing else.
 
 mod error;
+mod fdb;
 mod layout;
 mod value;
 
 use serde_json::{Map, Value};
-use weft_vlan::{MacAddr, VlanId};
+use weft_vlan::VlanId;
 
 pub use self::error::EditError;
 use self::layout::{Layout, without_null};
 use crate::{
-    api::{AddFdb, AddPort, AddSwitch, AddVlan, SetPort},
+    api::{AddFdb, AddPeer, AddPort, AddSegment, AddSwitch, AddVlan, SetPeer, SetPort},
     diff::diff,
     model::Config,
     names::{Kind, check, nearest, quoted},
@@ -60,6 +61,27 @@ pub enum Edit {
         /// The switch; may be absent where only one has such an entry.
         switch: Option<String>,
     },
+    /// Adds a segment.
+    AddSegment(AddSegment),
+    /// Removes a segment.
+    RemoveSegment {
+        /// The segment.
+        name: String,
+    },
+    /// Adds a peer.
+    AddPeer(AddPeer),
+    /// Changes keys of a peer.
+    SetPeer {
+        /// The peer.
+        name: String,
+        /// The keys.
+        set: SetPeer,
+    },
+    /// Removes a peer.
+    RemovePeer {
+        /// The peer.
+        name: String,
+    },
 }
 
 impl Edit {
@@ -72,7 +94,7 @@ impl Edit {
         let text = Text::read(text, &config)?;
         match self {
             Self::AddPort(add) => text.add(Kind::Port, &add.name, &add.port, add.may_exist),
-            Self::SetPort { name, set } => text.set_port(name, &set.port),
+            Self::SetPort { name, set } => text.set(Kind::Port, name, &set.port),
             Self::RemovePort { name } => text.remove(Kind::Port, name),
             Self::AddSwitch(add) => text.add(Kind::Switch, &add.name, &add.switch, add.may_exist),
             Self::RemoveSwitch { name } => text.remove(Kind::Switch, name),
@@ -83,6 +105,13 @@ impl Edit {
             Self::RemoveVlan { name } => text.remove(Kind::Vlan, name),
             Self::AddFdb(add) => text.add_fdb(add),
             Self::RemoveFdb { mac, vlan, switch } => text.remove_fdb(mac, vlan, switch.as_deref()),
+            Self::AddSegment(add) => {
+                text.add(Kind::Segment, &add.name, &add.segment, add.may_exist)
+            }
+            Self::RemoveSegment { name } => text.remove(Kind::Segment, name),
+            Self::AddPeer(add) => text.add(Kind::Peer, &add.name, &add.peer, add.may_exist),
+            Self::SetPeer { name, set } => text.set(Kind::Peer, name, &set.peer),
+            Self::RemovePeer { name } => text.remove(Kind::Peer, name),
         }
     }
 }
@@ -108,6 +137,11 @@ impl<'t> Text<'t> {
             Kind::Port => self.config.ports.keys().map(String::as_str).collect(),
             Kind::Switch => self.config.switches.keys().map(String::as_str).collect(),
             Kind::Vlan => self.config.vlans.keys().map(String::as_str).collect(),
+            Kind::Segment => self.config.segments.keys().map(String::as_str).collect(),
+            Kind::Peer => {
+                let vpn = self.config.vpn.iter();
+                vpn.flat_map(|vpn| vpn.peers.keys()).map(String::as_str).collect()
+            }
         }
     }
 
@@ -117,7 +151,7 @@ impl<'t> Text<'t> {
             return Ok(());
         }
         let near = nearest(name, names).map(str::to_owned);
-        Err(EditError::NotFound { what: format!("{} {}", kind.section(), plain(name)), near })
+        Err(EditError::NotFound { what: format!("{} {}", kind.label(), plain(name)), near })
     }
 
     fn add(
@@ -127,25 +161,35 @@ impl<'t> Text<'t> {
         table: &Map<String, Value>,
         may_exist: bool,
     ) -> Result<String, EditError> {
-        let section = kind.section();
-        let what = format!("{section} {}", plain(name));
+        let what = format!("{} {}", kind.label(), plain(name));
         check(kind, name).map_err(|wrong| EditError::Invalid {
             message: format!("the {} name {} {wrong}", kind.word(), quoted(name)),
             help: Some("a name has up to 32 letters, digits, `-` and `_`".to_owned()),
         })?;
+        if kind == Kind::Peer && self.config.vpn.is_none() {
+            return Err(EditError::Invalid {
+                message: "there is no `[vpn]` in the configuration, so there are no peers".to_owned(),
+                help: Some(
+                    "make a key with `weftctl key generate --out /etc/weft/vpn.key`, and write `[vpn]` with \
+                     `private-key-file = \"/etc/weft/vpn.key\"`"
+                        .to_owned(),
+                ),
+            });
+        }
         let table = without_null(table);
         if !self.names(kind).contains(&name) {
-            return self.append(section, name, &table, &what);
+            return self.append(kind, name, &table, &what);
         }
         if !may_exist {
             return Err(EditError::Exists { what, differences: Vec::new() });
         }
-        let without = self.layout.remove(&[section, name]).unwrap_or_else(|| self.text.to_owned());
+        let path = format!("{}.{name}", kind.section());
+        let without =
+            self.layout.remove(&inside(kind, name)).unwrap_or_else(|| self.text.to_owned());
         let replaced =
             Layout::read(&without).ok_or_else(|| EditError::Layout { what: what.clone() })?;
         let replaced =
-            replaced.append(section, &format!("[{section}.{name}]"), &table).map_err(not_toml)?;
-        let path = format!("{section}.{name}");
+            replaced.append(kind.path(), &format!("[{path}]"), &table).map_err(not_toml)?;
         let of_its_own =
             |path_of: &str| path_of == path || path_of.starts_with(&format!("{path}."));
         let mut differences = diff(self.config, &Config::parse(&replaced)?);
@@ -159,45 +203,45 @@ impl<'t> Text<'t> {
 
     fn append(
         &self,
-        section: &str,
+        kind: Kind,
         name: &str,
         table: &Map<String, Value>,
         what: &str,
     ) -> Result<String, EditError> {
         let mut wanted = self.tree.clone();
-        let tables = wanted.entry(section).or_insert_with(|| Value::Object(Map::new()));
-        if let Value::Object(tables) = tables {
+        if let Some(tables) = tables_mut(&mut wanted, kind.path()) {
             tables.insert(name.to_owned(), Value::Object(table.clone()));
         }
-        let inline = self.layout.set_inline(&[section, name], table).map_err(not_toml)?;
+        let inline = self.layout.set_inline(&inside(kind, name), table).map_err(not_toml)?;
         let text = match inline {
             Some(text) => text,
             None => self
                 .layout
-                .append(section, &format!("[{section}.{name}]"), table)
+                .append(kind.path(), &format!("[{}.{name}]", kind.section()), table)
                 .map_err(not_toml)?,
         };
         checked(text, wanted, what)
     }
 
-    fn set_port(&self, name: &str, keys: &Map<String, Value>) -> Result<String, EditError> {
-        self.find(Kind::Port, name)?;
-        let what = format!("port {name}");
+    fn set(&self, kind: Kind, name: &str, keys: &Map<String, Value>) -> Result<String, EditError> {
+        self.find(kind, name)?;
+        let what = format!("{} {name}", kind.label());
+        let path = inside(kind, name);
         let failed = || EditError::Layout { what: what.clone() };
         let mut wanted = self.tree.clone();
         let mut text = self.text.to_owned();
         for (key, value) in keys {
-            let Some(table) = table_mut(&mut wanted, "port", name) else { return Err(failed()) };
+            let Some(table) = tables_mut(&mut wanted, &path) else { return Err(failed()) };
             if table.get(key) == Some(value) || value.is_null() && !table.contains_key(key) {
                 continue;
             }
             let layout = Layout::read(&text).ok_or_else(failed)?;
             let changed = if value.is_null() {
                 table.remove(key);
-                layout.remove(&["port", name, key])
+                layout.remove(&[path.as_slice(), &[key]].concat())
             } else {
                 table.insert(key.clone(), value.clone());
-                layout.set(&["port", name], key, value).map_err(not_toml)?
+                layout.set(&path, key, value).map_err(not_toml)?
             };
             text = changed.ok_or_else(failed)?;
         }
@@ -208,7 +252,6 @@ impl<'t> Text<'t> {
     }
 
     fn remove(&self, kind: Kind, name: &str) -> Result<String, EditError> {
-        let section = kind.section();
         if kind == Kind::Switch && name == "main" {
             return Err(EditError::Invalid {
                 message: "the switch main is always there".to_owned(),
@@ -216,37 +259,39 @@ impl<'t> Text<'t> {
             });
         }
         self.find(kind, name)?;
-        let what = format!("{section} {name}");
+        let what = format!("{} {name}", kind.label());
         let users = self.users(kind, name);
         if !users.is_empty() {
             return Err(EditError::InUse { what, users });
         }
         let mut wanted = self.tree.clone();
-        if let Some(Value::Object(tables)) = wanted.get_mut(section) {
+        if let Some(tables) = tables_mut(&mut wanted, kind.path()) {
             tables.remove(name);
         }
-        let text = self.layout.remove(&[section, name]);
+        let text = self.layout.remove(&inside(kind, name));
         checked(text.ok_or_else(|| EditError::Layout { what: what.clone() })?, wanted, &what)
     }
 
     /// Returns what refers to a name.
     fn users(&self, kind: Kind, name: &str) -> Vec<String> {
         let named = |value: Option<&Value>| value.is_some_and(|value| names_inside(value, name));
+        // Who refers to what, and by which key.
+        let references: &[(Kind, &str)] = match kind {
+            Kind::Switch => &[(Kind::Port, "switch"), (Kind::Segment, "switch")],
+            Kind::Vlan => &[(Kind::Port, "vlan"), (Kind::Segment, "vlan")],
+            Kind::Segment => &[(Kind::Peer, "segments")],
+            Kind::Port | Kind::Peer => &[],
+        };
         let mut users = Vec::new();
-        if let Some(Value::Object(ports)) = self.tree.get("port") {
-            let key = match kind {
-                Kind::Port => None,
-                Kind::Switch => Some("switch"),
-                Kind::Vlan => Some("vlan"),
-            };
-            let using =
-                ports.iter().filter(|(_, port)| key.is_some_and(|key| named(port.get(key))));
-            users.extend(using.map(|(port, _)| format!("port {port}")));
+        for (user, key) in references {
+            let tables = tables(&self.tree, user.path()).into_iter().flatten();
+            let using = tables.filter(|(_, table)| named(table.get(key)));
+            users.extend(using.map(|(name, _)| format!("{} {name}", user.label())));
         }
         let key = match kind {
             Kind::Port => "port",
             Kind::Vlan => "vlan",
-            Kind::Switch => return users,
+            Kind::Switch | Kind::Segment | Kind::Peer => return users,
         };
         let entries = self.entries().iter().filter(|entry| named(entry.get(key)));
         users.extend(entries.map(|entry| {
@@ -254,119 +299,26 @@ impl<'t> Text<'t> {
         }));
         users
     }
-
-    fn entries(&self) -> &[Value] {
-        match self.tree.get("fdb") {
-            Some(Value::Array(entries)) => entries,
-            _ => &[],
-        }
-    }
-
-    fn add_fdb(&self, add: &AddFdb) -> Result<String, EditError> {
-        let (mac, vlan) = (parsed_mac(&add.mac)?, self.vlan(&add.vlan)?);
-        self.find(Kind::Port, &add.port)?;
-        let switch = &self.config.ports[&add.port].switch;
-        let what = format!("fdb entry {mac} in VLAN {vlan}");
-        let there = self
-            .config
-            .fdb
-            .iter()
-            .find(|entry| (entry.mac, entry.vlan, &entry.switch) == (mac, vlan, switch));
-        match there {
-            Some(entry) if entry.port == add.port && add.may_exist => {
-                return Ok(self.text.to_owned());
-            }
-            Some(entry) => {
-                let what = format!("{what} on port {}", entry.port);
-                return Err(EditError::Exists { what, differences: Vec::new() });
-            }
-            None => {}
-        }
-        let table = Map::from_iter([
-            ("mac".to_owned(), Value::from(mac.to_string())),
-            ("vlan".to_owned(), add.vlan.clone()),
-            ("port".to_owned(), Value::from(add.port.as_str())),
-        ]);
-        let mut wanted = self.tree.clone();
-        if let Value::Array(entries) =
-            wanted.entry("fdb").or_insert_with(|| Value::Array(Vec::new()))
-        {
-            entries.push(Value::Object(table.clone()));
-        }
-        checked(self.layout.append("fdb", "[[fdb]]", &table).map_err(not_toml)?, wanted, &what)
-    }
-
-    fn remove_fdb(
-        &self,
-        mac: &str,
-        vlan: &Value,
-        switch: Option<&str>,
-    ) -> Result<String, EditError> {
-        let (mac, vlan) = (parsed_mac(mac)?, self.vlan(vlan)?);
-        let what = format!("fdb entry {mac} in VLAN {vlan}");
-        let is_meant = |entry: &Value| {
-            let own_mac = entry.get("mac").and_then(Value::as_str).and_then(|mac| mac.parse().ok());
-            let own_vlan = entry.get("vlan").and_then(|vlan| self.vlan(vlan).ok());
-            let own_switch = entry
-                .get("port")
-                .and_then(Value::as_str)
-                .and_then(|port| self.config.ports.get(port));
-            own_mac == Some(mac)
-                && own_vlan == Some(vlan)
-                && switch.is_none_or(|switch| own_switch.is_some_and(|port| port.switch == switch))
-        };
-        let meant: Vec<usize> = self
-            .entries()
-            .iter()
-            .enumerate()
-            .filter(|(_, entry)| is_meant(entry))
-            .map(|(index, _)| index)
-            .collect();
-        let index = match meant.as_slice() {
-            [] => return Err(EditError::NotFound { what, near: None }),
-            [index] => *index,
-            _ => {
-                return Err(EditError::Invalid {
-                    message: format!("{what} is there on several switches"),
-                    help: Some("say which switch".to_owned()),
-                });
-            }
-        };
-        let mut wanted = self.tree.clone();
-        if let Some(Value::Array(entries)) = wanted.get_mut("fdb") {
-            entries.remove(index);
-        }
-        let text = self.layout.remove(&["fdb", &index.to_string()]);
-        checked(text.ok_or_else(|| EditError::Layout { what: what.clone() })?, wanted, &what)
-    }
-
-    /// Resolves a VLAN's number or name.
-    fn vlan(&self, vlan: &Value) -> Result<VlanId, EditError> {
-        let number = match vlan {
-            Value::String(text)
-                if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) =>
-            {
-                text.parse().ok()
-            }
-            Value::String(name) => {
-                self.find(Kind::Vlan, name)?;
-                return Ok(self.config.vlans[name]);
-            }
-            other => other.as_u64(),
-        };
-        number
-            .and_then(|number| u16::try_from(number).ok())
-            .and_then(VlanId::new)
-            .ok_or_else(|| not_a_vlan(vlan))
-    }
 }
 
-fn table_mut<'a>(
+/// Returns the keys that lead to something with a name.
+fn inside(kind: Kind, name: &str) -> Vec<&str> {
+    kind.path().iter().copied().chain([name]).collect()
+}
+
+fn tables<'a>(tree: &'a Map<String, Value>, path: &[&str]) -> Option<&'a Map<String, Value>> {
+    let (first, rest) = path.split_first()?;
+    rest.iter().try_fold(tree.get(*first)?, |value, key| value.get(key))?.as_object()
+}
+
+/// Returns the table that a path leads to, made where there is none.
+fn tables_mut<'a>(
     tree: &'a mut Map<String, Value>,
-    section: &str,
-    name: &str,
+    path: &[&str],
 ) -> Option<&'a mut Map<String, Value>> {
-    tree.get_mut(section)?.get_mut(name)?.as_object_mut()
+    path.iter().try_fold(tree, |table, key| {
+        table.entry(*key).or_insert_with(|| Value::Object(Map::new())).as_object_mut()
+    })
 }
 
 /// Tells whether a name stands in a value, itself or in its lists and tables.
@@ -377,13 +329,6 @@ fn names_inside(value: &Value, name: &str) -> bool {
         Value::Object(table) => table.values().any(|value| names_inside(value, name)),
         _ => false,
     }
-}
-
-fn parsed_mac(text: &str) -> Result<MacAddr, EditError> {
-    text.parse().map_err(|error: weft_vlan::ParseMacError| EditError::Invalid {
-        message: error.to_string(),
-        help: None,
-    })
 }
 
 fn not_a_vlan(vlan: &Value) -> EditError {
@@ -412,11 +357,18 @@ fn checked(text: String, mut wanted: Map<String, Value>, what: &str) -> Result<S
     let failed = || EditError::Layout { what: what.to_owned() };
     let mut tree: Map<String, Value> = toml::from_str(&text).map_err(|_| failed())?;
     for tree in [&mut tree, &mut wanted] {
-        tree.retain(|_, section| match section {
-            Value::Object(tables) => !tables.is_empty(),
-            Value::Array(list) => !list.is_empty(),
-            _ => true,
-        });
+        if let Some(Value::Object(vpn)) = tree.get_mut("vpn") {
+            without_empty(vpn);
+        }
+        without_empty(tree);
     }
     if tree == wanted { Ok(text) } else { Err(failed()) }
+}
+
+fn without_empty(sections: &mut Map<String, Value>) {
+    sections.retain(|_, section| match section {
+        Value::Object(tables) => !tables.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        _ => true,
+    });
 }

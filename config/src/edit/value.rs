@@ -52,7 +52,13 @@ pub(super) fn insert_inside(
             }
             table.insert(*key, new);
         }
-        [key, rest @ ..] => insert_inside(value.as_inline_table_mut()?.get_mut(key)?, rest, new)?,
+        [key, rest @ ..] => {
+            let table = value.as_inline_table_mut()?;
+            if !table.contains_key(key) {
+                insert_inside(value, &[key], InlineTable::new().into())?;
+            }
+            insert_inside(value.as_inline_table_mut()?.get_mut(key)?, rest, new)?;
+        }
     }
     Some(())
 }

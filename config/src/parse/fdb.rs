@@ -80,7 +80,7 @@ fn entry(
     let mac = mac_field
         .as_ref()
         .and_then(|field| individual_mac(field.place, field.key, field.value, report));
-    let vlan_field = table.require("vlan", report);
+    let vlan_field = table.require_like("vlan", "10", report);
     let vlan = vlan_field.as_ref().and_then(|field| vlan(field, declared, report));
     let port_field = table.require("port", report)?;
     let name = port_field.text("a port's name", report)?;

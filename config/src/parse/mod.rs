@@ -5,9 +5,11 @@ mod fdb;
 mod port;
 mod report;
 mod sections;
+mod segment;
 mod syntax;
 mod table;
 mod vlan;
+mod vpn;
 
 use toml::de::{DeTable, DeValue};
 
@@ -21,12 +23,13 @@ use crate::{
     limits::TEXT_MAX,
     model::Config,
     names::{Kind, nearest, quoted},
+    words::VPN_KEYS,
 };
 
 /// The sections of the file.
-const SECTIONS: &[&str] = &["daemon", "switch", "vlan", "port", "fdb"];
+const SECTIONS: &[&str] = &["daemon", "switch", "vlan", "port", "fdb", "segment", "vpn"];
 /// Sections of the file format that this version lacks.
-const LACKING: &[&str] = &["uplink", "segment", "vpn", "wireguard"];
+const LACKING: &[&str] = &["uplink", "wireguard"];
 
 impl Config {
     /// Reads the text of a configuration file.
@@ -67,12 +70,17 @@ fn read<'a>(tree: &'a DeTable<'a>, report: &mut Report) -> Config {
     let switches = named(&root, Kind::Switch, report);
     let vlans = named(&root, Kind::Vlan, report);
     let ports = named(&root, Kind::Port, report);
+    let segments = named(&root, Kind::Segment, report);
     sections::switches(&switches, &mut config, report);
-    let declared = Declared::new(&switches, &vlans, &ports, report);
+    let declared = Declared::new(&switches, &vlans, &ports, &segments, report);
     config.vlans.extend(declared.vlans());
     let placed = port::ports(&ports, &declared, &mut config, report);
     if let Some(field) = root.get("fdb") {
         fdb::entries(&field, &declared, &placed, &mut config, report);
+    }
+    segment::segments(&segments, &declared, &mut config, report);
+    if let Some(table) = root.get("vpn").and_then(|section| section_table(&section, report)) {
+        config.vpn = vpn::vpn(&table, &declared, ports.len(), report);
     }
     config
 }
@@ -95,6 +103,9 @@ fn refuse_unknown_sections(root: &Table<'_>, report: &mut Report) {
             Some(near) => format!("did you mean `[{near}]`?"),
             None if sections::DAEMON_KEYS.contains(&field.key) => {
                 format!("`{}` belongs under `[daemon]`", field.key)
+            }
+            None if VPN_KEYS.contains(&field.key) => {
+                format!("`{}` belongs under `[vpn]`", field.key)
             }
             None => format!("the sections are {}", listed(SECTIONS)),
         };
@@ -121,10 +132,12 @@ struct Named<'a> {
     table: Table<'a>,
 }
 
-/// Returns the tables of a section in the order of the text; wrong names are mistakes.
-fn named<'a>(root: &Table<'a>, kind: Kind, report: &mut Report) -> Vec<Named<'a>> {
+/// Returns the tables of a section in the order of the text; wrong names are mistakes. The section is in `parent`
+/// under the last part of its path.
+fn named<'a>(parent: &Table<'a>, kind: Kind, report: &mut Report) -> Vec<Named<'a>> {
     let section = kind.section();
-    let Some(field) = root.get(section) else { return Vec::new() };
+    let field = kind.path().last().and_then(|key| parent.get(key));
+    let Some(field) = field else { return Vec::new() };
     let wanted = format!("`[{section}.NAME]`");
     let DeValue::Table(tables) = field.value.get_ref() else {
         let message = format!("`{section}` holds tables with names: write {wanted}");
@@ -134,7 +147,7 @@ fn named<'a>(root: &Table<'a>, kind: Kind, report: &mut Report) -> Vec<Named<'a>
     let mut named = Vec::new();
     for (key, value) in tables {
         let name: &'a str = key.get_ref();
-        let place = format!("{} {}", section, shown(name));
+        let place = format!("{} {}", kind.label(), shown(name));
         if let Err(wrong) = crate::names::check(kind, name) {
             report
                 .add(key.span(), format!("the {} name {} {wrong}", kind.word(), quoted(name)))
@@ -176,7 +189,7 @@ fn suggested(kind: Kind, name: &str) -> String {
             let lettered = format!("v{name}");
             if crate::names::check(kind, name).is_ok() { name.to_owned() } else { lettered }
         }
-        Kind::Port | Kind::Switch if name.is_empty() => format!("{}1", kind.section()),
-        Kind::Port | Kind::Switch => name.to_owned(),
+        _ if name.is_empty() => format!("{}1", kind.label()),
+        _ => name.to_owned(),
     }
 }

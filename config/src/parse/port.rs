@@ -112,7 +112,7 @@ fn port(
 }
 
 /// Orders a list whose order means nothing.
-fn as_set<T: Ord>(list: &mut Vec<T>) {
+pub(super) fn as_set<T: Ord>(list: &mut Vec<T>) {
     list.sort_unstable();
     list.dedup();
 }

@@ -106,6 +106,7 @@ pub(super) struct Declared<'a> {
     switches: BTreeMap<&'a str, Range<usize>>,
     vlans: BTreeMap<&'a str, Option<VlanId>>,
     ports: BTreeMap<&'a str, Range<usize>>,
+    segments: BTreeMap<&'a str, Range<usize>>,
 }
 
 impl<'a> Declared<'a> {
@@ -113,6 +114,7 @@ impl<'a> Declared<'a> {
         switches: &[Named<'a>],
         vlans: &[Named<'a>],
         ports: &[Named<'a>],
+        segments: &[Named<'a>],
         report: &mut Report,
     ) -> Self {
         let spans = |named: &[Named<'a>]| {
@@ -120,7 +122,12 @@ impl<'a> Declared<'a> {
         };
         let mut switches: BTreeMap<_, _> = spans(switches);
         switches.entry("main").or_default();
-        Self { switches, vlans: vlan_names(vlans, report), ports: spans(ports) }
+        Self {
+            switches,
+            vlans: vlan_names(vlans, report),
+            ports: spans(ports),
+            segments: spans(segments),
+        }
     }
 
     /// Returns the VLAN names with their VLANs.
@@ -133,12 +140,14 @@ impl<'a> Declared<'a> {
         self.vlans.get(name).copied()
     }
 
-    /// Tells whether a port or a switch has this name.
+    /// Tells whether something of this kind has this name; nothing refers to peers.
     pub(super) fn has(&self, kind: Kind, name: &str) -> bool {
         match kind {
             Kind::Switch => self.switches.contains_key(name),
             Kind::Vlan => self.vlans.contains_key(name),
             Kind::Port => self.ports.contains_key(name),
+            Kind::Segment => self.segments.contains_key(name),
+            Kind::Peer => false,
         }
     }
 
@@ -153,6 +162,8 @@ impl<'a> Declared<'a> {
     ) {
         let candidates: Vec<&str> = match kind {
             _ if report.is_full() => Vec::new(),
+            Kind::Segment => self.segments.keys().copied().collect(),
+            Kind::Peer => Vec::new(),
             Kind::Switch => self.switches.keys().copied().collect(),
             Kind::Vlan => self.vlans.keys().copied().collect(),
             Kind::Port => self.ports.keys().copied().collect(),
@@ -165,7 +176,7 @@ impl<'a> Declared<'a> {
             (None, Kind::Vlan) => {
                 "write a number from 1 to 4094, or the name of a `[vlan.NAME]`".to_owned()
             }
-            (None, Kind::Port | Kind::Switch) => {
+            (None, _) => {
                 format!("declare it: `[{}.{}]`", kind.section(), super::suggested(kind, name))
             }
         };

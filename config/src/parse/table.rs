@@ -40,12 +40,22 @@ impl<'a> Table<'a> {
 
     /// Returns a key's field; one that is not there is a mistake.
     pub(super) fn require(&self, key: &'a str, report: &mut Report) -> Option<Field<'a, '_>> {
+        self.require_like(key, example(key), report)
+    }
+
+    /// Returns a key's field; one that is not there is a mistake, and `example` says what it could be.
+    pub(super) fn require_like(
+        &self,
+        key: &'a str,
+        example: &str,
+        report: &mut Report,
+    ) -> Option<Field<'a, '_>> {
         let field = self.get(key);
         if field.is_none() && !self.misspells(key) {
             report
                 .add(self.span.clone(), format!("{}: `{key}` is missing", self.place))
                 .note(format!("has no `{key}`"))
-                .help(format!("add `{key} = {}`", example(key)));
+                .help(format!("add `{key} = {example}`"));
         }
         field
     }

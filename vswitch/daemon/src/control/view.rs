@@ -253,6 +253,12 @@ impl Control {
         if wanted != self.pool.workers() {
             problems.push(format!("the file asks for {wanted} workers: restart weftd to get them"));
         }
+        if self.config.vpn.is_some() || !self.config.segments.is_empty() {
+            problems.push(
+                "this version of weftd has no tunnels: `[vpn]` and `[segment]` have no effect"
+                    .to_owned(),
+            );
+        }
         if self.file.text() != self.running {
             problems.push(
                 "transient changes are running that are not in the file: `weftctl diff` shows them"
