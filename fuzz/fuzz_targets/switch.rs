@@ -1,6 +1,7 @@
-//! A switch under a sequence of operations: frames of every kind, time, flushes, new topologies. Whatever comes, a
-//! copy leaves only by another member of the frame's VLAN, never from isolated to isolated, with the tags of the
-//! port's mode, and to one port alone only where the address was last heard; a trace tells what happens.
+//! A switch under a sequence of operations: frames of every kind, time, flushes, what other hosts tell, new topologies.
+//! Whatever comes, a copy leaves only by another member of the frame's VLAN, never from isolated to isolated or from
+//! tunnel to tunnel nor where a loop was found, with the tags of the port's mode, and to one port alone only where the
+//! address was last heard or told of; a trace tells what happens.
 
 #![no_main]
 
@@ -16,8 +17,8 @@ use libfuzzer_sys::{
     fuzz_target,
 };
 use weft_core::{
-    DropReason, Egress, Fdb, Guards, Isolation, PortId, PortSpec, Rate, Scope, StaticEntry, Switch,
-    SwitchSpec, Timestamp,
+    DropReason, Egress, Fdb, Guards, Isolation, PortId, PortKind, PortSpec, Rate, Scope,
+    StaticEntry, Switch, SwitchSpec, Timestamp,
 };
 use weft_offload::VnetHeader;
 use weft_vlan::{Head, MacAddr, Native, PortVlan, Tags, Tci, Tpid, VlanId, VlanSet, WireTag};
@@ -40,7 +41,9 @@ struct Case {
 
 #[derive(Arbitrary, Clone, Debug)]
 struct Port {
+    is_tunnel: bool,
     mode: Mode,
+    blocked: Option<u8>,
     mtu: u8,
     mac_limit: Option<u8>,
     guard_macs: u8,
@@ -87,6 +90,12 @@ enum Operation {
         vlan: Option<u8>,
         port: Option<u8>,
     },
+    Told {
+        word: Word,
+        vlan: u8,
+        mac: u8,
+        port: u8,
+    },
     Sweep,
     Change {
         port: u8,
@@ -95,6 +104,15 @@ enum Operation {
     Resize {
         roomy: bool,
     },
+}
+
+/// Another host's word, and the control plane's.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Word {
+    Install,
+    Withdraw,
+    Freeze,
+    Thaw,
 }
 
 fuzz_target!(|case: Case| {
@@ -112,7 +130,9 @@ struct Bench {
     spec: SwitchSpec,
     fdb: Arc<Fdb>,
     switch: Switch,
-    heard: BTreeMap<(VlanId, MacAddr), (PortId, Timestamp)>,
+    /// Where an address was heard last, and when, or where it is on another host's word.
+    heard: BTreeMap<(VlanId, MacAddr), (PortId, Option<Timestamp>)>,
+    frozen: BTreeSet<(VlanId, MacAddr)>,
     changes: usize,
 }
 
@@ -135,7 +155,8 @@ impl Bench {
         let fdb = Arc::new(Fdb::new(spec.mac_limit, [0x9e37_79b9, 0x85eb_ca6b]));
         let switch = Switch::new(&spec, fdb.clone());
         let now = Timestamp::from_micros(1_000_000);
-        Self { now, ports, spec, fdb, switch, heard: BTreeMap::new(), changes: 0 }
+        let (heard, frozen) = (BTreeMap::new(), BTreeSet::new());
+        Self { now, ports, spec, fdb, switch, heard, frozen, changes: 0 }
     }
 
     fn run(&mut self, operation: &Operation) {
@@ -194,8 +215,9 @@ impl Bench {
             Operation::Flush { vlan, port } => {
                 let scope = Scope { vlan: vlan.map(vlan_of), port: port.map(port_id) };
                 self.fdb.flush(self.now, AGEING, scope);
-                self.heard.retain(|(vlan, _), (port, _)| {
-                    scope.vlan.is_some_and(|flushed| flushed != *vlan)
+                self.heard.retain(|(vlan, _), (port, at)| {
+                    at.is_none()
+                        || scope.vlan.is_some_and(|flushed| flushed != *vlan)
                         || scope.port.is_some_and(|flushed| flushed != *port)
                 });
                 for entry in self.fdb.entries(self.now, AGEING) {
@@ -205,9 +227,39 @@ impl Bench {
                     );
                 }
             }
+            Operation::Told { word, vlan, mac, port } => {
+                self.told(*word, vlan_of(*vlan), address(*mac), port_id(*port))
+            }
             Operation::Sweep => self.fdb.sweep(self.now, AGEING),
             Operation::Change { port, to } => self.change(usize::from(*port) % PORTS, to.as_ref()),
             Operation::Resize { roomy } => self.resize(*roomy),
+        }
+    }
+
+    fn told(&mut self, word: Word, vlan: VlanId, mac: MacAddr, port: PortId) {
+        match word {
+            Word::Install => {
+                if self.switch.install(self.now, vlan, mac, port) {
+                    let spec = self.spec.ports.iter().find(|spec| spec.id == port);
+                    let spec = spec.expect("installed at a port that is not there");
+                    assert!(spec.kind == PortKind::Tunnel && spec.vlan.is_member(vlan));
+                    assert!(mac.is_source());
+                    self.heard.insert((vlan, mac), (port, None));
+                }
+            }
+            Word::Withdraw => {
+                if self.fdb.withdraw(vlan, mac, port) {
+                    assert_eq!(self.heard.remove(&(vlan, mac)), Some((port, None)));
+                }
+            }
+            Word::Freeze => {
+                self.fdb.freeze(vlan, mac);
+                self.frozen.insert((vlan, mac));
+            }
+            Word::Thaw => {
+                self.fdb.thaw(vlan, mac);
+                self.frozen.remove(&(vlan, mac));
+            }
         }
     }
 
@@ -217,9 +269,11 @@ impl Bench {
         if self.changes > 4 {
             return;
         }
+        let kind = |port: Option<&Port>| port.map(|port| port.is_tunnel);
+        let is_another = kind(self.ports[index].as_ref()) != kind(to);
         self.ports[index] = to.cloned();
         self.spec.ports = port_specs(&self.ports);
-        if to.is_none() {
+        if is_another {
             let id = port_id(index as u8);
             self.fdb.forget_port(id);
             self.heard.retain(|_, (port, _)| *port != id);
@@ -250,7 +304,13 @@ impl Bench {
             Ok(egress) => Some(egress.vlan()),
             Err(reason) => {
                 let was_learned = match reason {
-                    DropReason::SamePort | DropReason::NoMember | DropReason::Isolated => true,
+                    DropReason::SamePort
+                    | DropReason::NoMember
+                    | DropReason::Isolated
+                    | DropReason::SplitHorizon => true,
+                    DropReason::LoopBlocked => {
+                        vlan_on(port, head).is_some_and(|vlan| !port.blocked.contains(vlan))
+                    }
                     DropReason::FloodLimited => !head.destination().is_group(),
                     _ => false,
                 };
@@ -263,8 +323,13 @@ impl Bench {
             assert!(port.guards.macs.is_empty() || port.guards.macs.contains(&head.source()));
             match self.static_port(vlan, head.source()) {
                 Some(at) => assert_eq!(at, ingress),
+                None if port.kind == PortKind::Tunnel => {}
                 None => {
-                    self.heard.insert((vlan, head.source()), (ingress, self.now));
+                    let address = (vlan, head.source());
+                    let is_here = self.heard.get(&address).is_some_and(|heard| heard.0 == ingress);
+                    if is_here || !self.frozen.contains(&address) {
+                        self.heard.insert(address, (ingress, Some(self.now)));
+                    }
                 }
             }
         }
@@ -275,6 +340,7 @@ impl Bench {
                     reason,
                     DropReason::QueueFull
                         | DropReason::PortDown
+                        | DropReason::NoSession
                         | DropReason::UnsupportedOffload
                         | DropReason::AmbiguousTag
                 ),
@@ -305,7 +371,11 @@ impl Bench {
 
     fn egress_is_right(&self, ingress: &PortSpec, head: &Head, egress: &Egress<'_>) {
         let vlan = egress.vlan();
-        assert!(ingress.vlan.is_member(vlan));
+        assert!(ingress.vlan.is_member(vlan) && !ingress.blocked.contains(vlan));
+        let are_apart = |port: &PortSpec| {
+            ingress.isolation == Isolation::Isolated && port.isolation == Isolation::Isolated
+                || ingress.kind == PortKind::Tunnel && port.kind == PortKind::Tunnel
+        };
         let mut seen = BTreeSet::new();
         for (id, copy) in egress.copies() {
             let port = self
@@ -317,16 +387,15 @@ impl Bench {
             assert!(id != ingress.id, "back where it came from");
             assert!(seen.insert(id), "twice by one port");
             assert!(port.vlan.is_member(vlan), "out of its VLAN");
-            assert!(
-                ingress.isolation != Isolation::Isolated || port.isolation != Isolation::Isolated,
-                "from isolated to isolated"
-            );
+            assert!(!are_apart(port), "from isolated to isolated, or from tunnel to tunnel");
+            assert_eq!(copy == Err(DropReason::LoopBlocked), port.blocked.contains(vlan));
             match copy {
                 Ok(tags) => tags_are_right(ingress, port, head, vlan, tags),
                 Err(reason) => assert!(
                     matches!(
                         reason,
                         DropReason::Oversize
+                            | DropReason::LoopBlocked
                             | DropReason::AmbiguousTag
                             | DropReason::CustomerVlanNotMember
                     ),
@@ -336,9 +405,7 @@ impl Bench {
         }
         if egress.is_flood() {
             let members = self.spec.ports.iter().filter(|port| {
-                port.id != ingress.id
-                    && port.vlan.is_member(vlan)
-                    && (ingress.isolation == Isolation::Open || port.isolation == Isolation::Open)
+                port.id != ingress.id && port.vlan.is_member(vlan) && !are_apart(port)
             });
             assert_eq!(seen.len(), members.count(), "a member was left out");
             return;
@@ -346,7 +413,10 @@ impl Bench {
         let destination = (vlan, head.destination());
         let at = self.static_port(vlan, head.destination()).unwrap_or_else(|| {
             let (port, heard) = self.heard.get(&destination).expect("known, but never heard");
-            assert!(self.now <= heard.after(AGEING + SLACK), "known, but aged out");
+            assert!(
+                heard.is_none_or(|heard| self.now <= heard.after(AGEING + SLACK)),
+                "known, but aged out"
+            );
             *port
         });
         assert_eq!(seen, BTreeSet::from([at]));
@@ -407,7 +477,9 @@ impl Port {
             .map(address);
         PortSpec {
             id,
+            kind: if self.is_tunnel { PortKind::Tunnel } else { PortKind::Local },
             vlan: self.mode.port_vlan(),
+            blocked: self.blocked.map(vlan_set).unwrap_or_default(),
             mtu: [68, 1500, 9000, 65_535][usize::from(self.mtu % 4)],
             mac_limit: self.mac_limit.map(|limit| usize::from(limit % 4) + 1),
             guards: Guards { macs: macs.collect(), ips: self.guard_ip.into_iter().collect() },

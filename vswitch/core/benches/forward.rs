@@ -3,7 +3,9 @@
 use std::{hint::black_box, sync::Arc, time::Duration};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use weft_core::{Fdb, Guards, Isolation, PortId, PortSpec, Switch, SwitchSpec, Timestamp};
+use weft_core::{
+    Fdb, Guards, Isolation, PortId, PortKind, PortSpec, Switch, SwitchSpec, Timestamp,
+};
 use weft_vlan::{Head, MacAddr, PortVlan, Tpid, VlanId, VlanSet};
 
 const BURST: usize = 32;
@@ -24,7 +26,9 @@ fn mac(host: u64) -> MacAddr {
 fn spec(id: u16, vlan: PortVlan, guards: Guards) -> PortSpec {
     PortSpec {
         id: port(id),
+        kind: PortKind::Local,
         vlan,
+        blocked: VlanSet::new(),
         mtu: 1500,
         mac_limit: None,
         guards,

@@ -43,6 +43,8 @@ reasons! {
     VlanReserved = "vlan-reserved",
     /// A customer VLAN that the dot1q-tunnel port does not carry.
     CustomerVlanNotMember = "customer-vlan-not-member",
+    /// From or to a port on which a loop was found in the frame's VLAN.
+    LoopBlocked = "loop-blocked",
     /// Longer than the MTU allows.
     Oversize = "oversize",
     /// Virtio-net metadata that does not fit the frame.
@@ -55,12 +57,16 @@ reasons! {
     NoMember = "no-member",
     /// From an isolated port to isolated ports only.
     Isolated = "isolated",
+    /// From a tunnel to tunnels only.
+    SplitHorizon = "split-horizon",
     /// Would leave a trunk untagged although its payload begins with that trunk's tag.
     AmbiguousTag = "ambiguous-tag",
     /// The receiver did not keep up.
     QueueFull = "queue-full",
     /// The port has no device or peer.
     PortDown = "port-down",
+    /// The tunnel has no session with its peer.
+    NoSession = "no-session",
     /// Offload metadata that the port cannot express or finish.
     UnsupportedOffload = "unsupported-offload",
 }

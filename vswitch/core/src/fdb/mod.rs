@@ -1,10 +1,12 @@
 //! Forwarding database: which port last sent from (FID, MAC). IEEE 802.1Q-2022 clause 8.8, one FID per VID.
 //! Readers take no lock; writers take one, for a constant time. Ages lazily; does no flooding and holds no
-//! static entries.
+//! static entries. Beside what was heard it has what other hosts told of.
 
 mod ledger;
 mod list;
+mod news;
 mod plan;
+mod remote;
 mod slot;
 mod table;
 #[cfg(all(test, not(loom)))]
@@ -12,12 +14,14 @@ mod tests;
 #[cfg(all(test, loom))]
 mod tests_loom;
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use weft_vlan::{MacAddr, VlanId};
 
+pub use self::news::{Bulletin, Change, News};
 use self::{
     ledger::Ledger,
+    news::Desk,
     plan::{Newcomer, Plan},
     slot::{Key, Ticks, Value},
     table::{Place, Table},
@@ -47,7 +51,16 @@ pub struct Fdb {
     flushed_vlans: Box<[AtomicU32]>,
     flushed_ports: Box<[AtomicU32]>,
     occupied: AtomicUsize,
-    ledger: Mutex<Ledger>,
+    writer: Mutex<Writer>,
+}
+
+/// What belongs to the one that holds the lock.
+struct Writer {
+    ledger: Ledger,
+    /// What only the port where it stands may learn.
+    frozen: HashSet<Key, foldhash::fast::RandomState>,
+    /// For the reader of news.
+    desk: Desk,
 }
 
 /// What a flush concerns; `None` stands for any.
@@ -72,10 +85,21 @@ pub struct Entry {
     pub vlan: VlanId,
     /// The address.
     pub mac: MacAddr,
-    /// Where it was last heard.
+    /// Where it was last heard, or the tunnel to the host that told of it.
     pub port: PortId,
-    /// How long ago, to about a second.
+    /// Where the knowledge comes from.
+    pub kind: EntryKind,
+    /// How long ago that was, to about a second.
     pub age: Duration,
+}
+
+/// Where the knowledge of an address comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EntryKind {
+    /// A frame, heard on a port. Ages.
+    Learned,
+    /// Another host's word. Stays until it is taken back.
+    Remote,
 }
 
 /// The rules that addresses are learned by.
@@ -84,6 +108,7 @@ pub struct Limits {
     ageing: Ticks,
     refresh: Ticks,
     of_port: Option<usize>,
+    learns: bool,
 }
 
 impl Limits {
@@ -91,7 +116,12 @@ impl Limits {
     pub fn new(ageing: Duration, of_port: Option<usize>) -> Self {
         let ageing = Ticks::of(ageing);
         // Often enough that a host which keeps talking is never forgotten.
-        Self { ageing, refresh: Ticks::of(REFRESH).min(ageing.quarter()), of_port }
+        Self { ageing, refresh: Ticks::of(REFRESH).min(ageing.quarter()), of_port, learns: true }
+    }
+
+    /// Makes rules by which nothing is learned, only told.
+    pub fn without_learning(self) -> Self {
+        Self { learns: false, ..self }
     }
 }
 
@@ -106,6 +136,10 @@ pub(crate) enum Learning {
     New(Vec<(VlanId, MacAddr)>),
     /// There is no room that its port could give.
     Refused,
+    /// It is frozen, and not known there.
+    Frozen,
+    /// Nothing is learned by these rules.
+    Disabled,
 }
 
 impl Fdb {
@@ -114,7 +148,7 @@ impl Fdb {
     pub fn new(mac_limit: usize, secret: [u64; 2]) -> Self {
         let entries = mac_limit.min(MAC_LIMIT_MAX);
         let table = Table::new(entries, secret);
-        let ledger = Mutex::new(Ledger::new(table.len(), entries));
+        let ledger = Ledger::new(table.len(), entries);
         let marks = |count| (0..count).map(|_| AtomicU32::new(0)).collect();
         Self {
             table,
@@ -124,7 +158,11 @@ impl Fdb {
             flushed_vlans: marks(VLANS),
             flushed_ports: marks(PORTS),
             occupied: AtomicUsize::new(0),
-            ledger,
+            writer: Mutex::new(Writer {
+                ledger,
+                frozen: HashSet::default(),
+                desk: Desk::default(),
+            }),
         }
     }
 
@@ -154,9 +192,7 @@ impl Fdb {
     ) -> Option<PortId> {
         let key = Key::new(vlan, mac);
         let value = self.table.read(key, self.table.place(key))?;
-        let is_live =
-            Ticks::at(now).since(value.heard()) < limits.ageing && self.is_current(value, vlan);
-        is_live.then(|| value.port())
+        self.is_live(value, vlan, Ticks::at(now), limits.ageing).then(|| value.port())
     }
 
     /// Notes that an address was heard on a port. Costs no lock where nothing changed within a second.
@@ -175,7 +211,7 @@ impl Fdb {
                 && value.epoch() == self.epoch.load(Ordering::Acquire)
         });
         if !is_fresh {
-            self.enter(Ticks::at(now), limits, key, place, port);
+            self.enter(Ticks::at(now), limits, key, port, EntryKind::Learned);
         }
     }
 
@@ -188,14 +224,20 @@ impl Fdb {
         mac: MacAddr,
         port: PortId,
     ) -> Learning {
+        if !limits.learns {
+            return Learning::Disabled;
+        }
         let key = Key::new(vlan, mac);
         let place = self.table.place(key);
         match self.lookup(now, limits, vlan, mac) {
             Some(at) if at == port => return Learning::Known,
             _ => {}
         }
-        let ledger = self.lock();
-        let plan = self.plan(&ledger, Ticks::at(now), limits, key, place, port);
+        let writer = self.lock();
+        if writer.frozen.contains(&key) && !self.stands_at(key, place, port) {
+            return Learning::Frozen;
+        }
+        let plan = self.plan(&writer.ledger, Ticks::at(now), limits, key, place, port);
         let Some(slot) = plan.slot else { return Learning::Refused };
         let is_held = self.table.slot(slot).read().is_some_and(|(held, value)| {
             held == key && !self.is_dead(slot, Ticks::at(now), limits) && value.port() != port
@@ -205,8 +247,8 @@ impl Fdb {
         if is_held { Learning::Moves(forgotten) } else { Learning::New(forgotten) }
     }
 
-    /// Forgets entries; returns how many live ones there were. They are gone for readers at once, except where
-    /// both a VLAN and a port are named: then they go one by one.
+    /// Forgets what was learned; returns how many live entries there were. They are gone for readers at once,
+    /// except where both a VLAN and a port are named: then they go one by one.
     pub fn flush(&self, now: Timestamp, ageing: Duration, scope: Scope) -> usize {
         let mark = match (scope.vlan, scope.port) {
             (None, None) => Some(&self.flushed_all),
@@ -218,7 +260,9 @@ impl Fdb {
         let (now, ageing) = (Ticks::at(now), Ticks::of(ageing));
         let mut forgotten = 0;
         self.clear_where(|vlan, value| {
-            let is_concerned = scope.concerns(vlan, value.port()) && value.epoch() < epoch;
+            let is_concerned = value.kind() == EntryKind::Learned
+                && scope.concerns(vlan, value.port())
+                && value.epoch() < epoch;
             forgotten += usize::from(is_concerned && now.since(value.heard()) < ageing);
             is_concerned
         });
@@ -232,18 +276,17 @@ impl Fdb {
 
     /// Forgets all that is known of a port, before its number is used again.
     pub fn forget_port(&self, port: PortId) {
-        let mut ledger = self.lock();
-        self.begin_epoch(&mut ledger, self.flushed_ports.get(port.index()));
-        drop(ledger);
+        self.begin_epoch(&mut self.lock(), self.flushed_ports.get(port.index()));
         loop {
-            let mut ledger = self.lock();
-            let slots: Vec<usize> = ledger.oldest_of(port).take(CHUNK).collect();
+            let mut writer = self.lock();
+            let slots: Vec<usize> = writer.ledger.oldest_of(port).take(CHUNK).collect();
             if slots.is_empty() {
                 return;
             }
             for slot in slots {
-                self.clear(&mut ledger, slot);
+                self.clear(&mut writer, slot);
             }
+            release(writer);
         }
     }
 
@@ -251,12 +294,13 @@ impl Fdb {
     pub fn sweep(&self, now: Timestamp, ageing: Duration) {
         let limits = Limits::new(ageing, None);
         loop {
-            let mut ledger = self.lock();
+            let mut writer = self.lock();
             let is_dead = |&slot: &usize| self.is_dead(slot, Ticks::at(now), &limits);
-            let dead: Vec<usize> = ledger.oldest().take_while(is_dead).take(CHUNK).collect();
+            let dead: Vec<usize> = writer.ledger.oldest().take_while(is_dead).take(CHUNK).collect();
             for &slot in &dead {
-                self.clear(&mut ledger, slot);
+                self.clear(&mut writer, slot);
             }
+            release(writer);
             if dead.len() < CHUNK {
                 return;
             }
@@ -267,34 +311,49 @@ impl Fdb {
     pub fn entries(&self, now: Timestamp, ageing: Duration) -> Vec<Entry> {
         let (now, ageing) = (Ticks::at(now), Ticks::of(ageing));
         let entry = |(key, value): (Key, Value)| {
-            let (vlan, age) = (key.vlan()?, now.since(value.heard()));
-            let is_live = age < ageing && self.is_current(value, vlan);
-            let (mac, port) = (key.mac(), value.port());
-            is_live.then(|| Entry { vlan, mac, port, age: age.duration() })
+            let vlan = key.vlan()?;
+            let entry = || Entry {
+                vlan,
+                mac: key.mac(),
+                port: value.port(),
+                kind: value.kind(),
+                age: now.since(value.heard()).duration(),
+            };
+            self.is_live(value, vlan, now, ageing).then(entry)
         };
         self.table.slots().filter_map(|slot| entry(slot.read()?)).collect()
     }
 
-    /// Takes over the live entries of another table, as old as they are.
+    /// Takes over the live entries of another table, as old as they are, and what is frozen there; not its reader
+    /// of news.
     pub fn adopt(&self, now: Timestamp, ageing: Duration, other: &Self) {
         let limits = Limits::new(ageing, None);
-        let age = |value: Value| Ticks::at(now).since(value.heard());
+        let now = Ticks::at(now);
+        let age = |value: Value| now.since(value.heard());
         let is_live = |&(key, value): &(Key, Value)| {
-            age(value) < limits.ageing
-                && key.vlan().is_some_and(|vlan| other.is_current(value, vlan))
+            key.vlan().is_some_and(|vlan| other.is_live(value, vlan, now, limits.ageing))
         };
         let slots = other.table.slots();
         let mut entries: Vec<(Key, Value)> =
             slots.filter_map(slot::Slot::read).filter(is_live).collect();
         entries.sort_by_key(|&(_, value)| std::cmp::Reverse(age(value)));
         for (key, value) in entries {
-            self.enter(value.heard(), &limits, key, self.table.place(key), value.port());
+            self.enter(value.heard(), &limits, key, value.port(), value.kind());
         }
+        let frozen = other.lock().frozen.clone();
+        self.lock().frozen = frozen;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Ledger> {
+    fn lock(&self) -> MutexGuard<'_, Writer> {
         // A panic while the lock was held left at worst a slot out of the ledger: the table stays usable.
-        self.ledger.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Tells whether an entry counts.
+    #[inline]
+    fn is_live(&self, value: Value, vlan: VlanId, now: Ticks, ageing: Ticks) -> bool {
+        now.since(value.heard()) < ageing && self.is_current(value, vlan)
+            || value.kind() == EntryKind::Remote
     }
 
     /// Tells whether no flush concerned the entry since it was heard.
@@ -310,15 +369,19 @@ impl Fdb {
     /// Tells whether an occupied slot's entry has aged out or was flushed.
     fn is_dead(&self, slot: usize, now: Ticks, limits: &Limits) -> bool {
         self.table.slot(slot).read().is_some_and(|(key, value)| {
-            now.since(value.heard()) >= limits.ageing
-                || key.vlan().is_none_or(|vlan| !self.is_current(value, vlan))
+            key.vlan().is_none_or(|vlan| !self.is_live(value, vlan, now, limits.ageing))
         })
     }
 
+    /// Tells whether a port is where an address stands, live or not.
+    fn stands_at(&self, key: Key, place: Place, port: PortId) -> bool {
+        self.table.read(key, place).is_some_and(|value| value.port() == port)
+    }
+
     /// Begins a new epoch, before which all that `mark` stands for is dead.
-    fn begin_epoch(&self, ledger: &mut Ledger, mark: Option<&AtomicU32>) -> u32 {
+    fn begin_epoch(&self, writer: &mut Writer, mark: Option<&AtomicU32>) -> u32 {
         if self.epoch.load(Ordering::Relaxed) == Value::MAX_EPOCH {
-            self.renumber(ledger);
+            self.renumber(writer);
         }
         let epoch = self.epoch.load(Ordering::Relaxed) + 1;
         if let Some(mark) = mark {
@@ -329,11 +392,12 @@ impl Fdb {
     }
 
     /// Begins again with epoch 0 when the numbers have run out. Readers see live entries all the time.
-    fn renumber(&self, ledger: &mut Ledger) {
+    fn renumber(&self, writer: &mut Writer) {
         for slot in 0..self.table.len() {
             let Some((key, value)) = self.table.slot(slot).read() else { continue };
-            if key.vlan().is_none_or(|vlan| !self.is_current(value, vlan)) {
-                self.clear(ledger, slot);
+            let is_current = |vlan| self.is_current(value, vlan);
+            if value.kind() == EntryKind::Learned && !key.vlan().is_some_and(is_current) {
+                self.clear(writer, slot);
             }
         }
         let marks =
@@ -364,47 +428,74 @@ impl Fdb {
         newcomer.plan(|slot| self.is_dead(slot, now, limits))
     }
 
+    /// Enters what was heard or told; tells whether there was room and right for it.
     #[cold]
-    fn enter(&self, now: Ticks, limits: &Limits, key: Key, place: Place, port: PortId) {
-        let mut ledger = self.lock();
-        let plan = self.plan(&ledger, now, limits, key, place, port);
-        let Some(number) = plan.slot else { return };
+    fn enter(&self, now: Ticks, limits: &Limits, key: Key, port: PortId, kind: EntryKind) -> bool {
+        // Asked here, not on the way of every frame: what is known and fresh never comes here.
+        if kind == EntryKind::Learned && !limits.learns {
+            return false;
+        }
+        let place = self.table.place(key);
+        let mut writer = self.lock();
+        if kind == EntryKind::Learned
+            && writer.frozen.contains(&key)
+            && !self.stands_at(key, place, port)
+        {
+            return false;
+        }
+        let plan = self.plan(&writer.ledger, now, limits, key, place, port);
+        let Some(number) = plan.slot else { return false };
         for victim in plan.victims() {
-            self.clear(&mut ledger, victim);
+            self.clear(&mut writer, victim);
         }
         let slot = self.table.slot(number);
-        let value = Value::new(port, self.epoch.load(Ordering::Relaxed), now);
-        match slot.read() {
-            Some((_, before)) => {
-                ledger.remove(before.port(), number);
+        let value = Value::new(port, kind, self.epoch.load(Ordering::Relaxed), now);
+        let before = slot.read().map(|(_, before)| before);
+        match before {
+            Some(before) => {
+                writer.ledger.remove(before, number);
                 slot.renew(value);
             }
             None => slot.fill(key, value),
         }
-        ledger.add(port, number);
-        self.occupied.store(ledger.total(), Ordering::Relaxed);
+        writer.ledger.add(value, number);
+        writer.desk.note(key, before, Some(value));
+        self.occupied.store(writer.ledger.total(), Ordering::Relaxed);
+        release(writer);
+        true
     }
 
     /// Empties the slots whose entries are concerned, and gives the lock away now and then.
     fn clear_where(&self, mut is_concerned: impl FnMut(VlanId, Value) -> bool) {
         for first in (0..self.table.len()).step_by(CHUNK) {
-            let mut ledger = self.lock();
+            let mut writer = self.lock();
             for slot in first..(first + CHUNK).min(self.table.len()) {
                 let Some((key, value)) = self.table.slot(slot).read() else { continue };
                 if key.vlan().is_none_or(|vlan| is_concerned(vlan, value)) {
-                    self.clear(&mut ledger, slot);
+                    self.clear(&mut writer, slot);
                 }
             }
+            release(writer);
         }
     }
 
-    fn clear(&self, ledger: &mut Ledger, number: usize) {
+    fn clear(&self, writer: &mut Writer, number: usize) {
         let slot = self.table.slot(number);
-        if let Some((_, value)) = slot.read() {
-            ledger.remove(value.port(), number);
+        if let Some((key, value)) = slot.read() {
+            writer.ledger.remove(value, number);
+            writer.desk.note(key, Some(value), None);
             slot.empty();
-            self.occupied.store(ledger.total(), Ordering::Relaxed);
+            self.occupied.store(writer.ledger.total(), Ordering::Relaxed);
         }
+    }
+}
+
+/// Gives the lock away, and then wakes the reader of news that waits for them.
+fn release(mut writer: MutexGuard<'_, Writer>) {
+    let reader = writer.desk.due();
+    drop(writer);
+    if let Some(reader) = reader {
+        reader.wake();
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use weft_vlan::{MacAddr, VlanId};
 
+use super::EntryKind;
 use crate::{
     PortId, Timestamp,
     sync::{AtomicU64, Ordering},
@@ -13,7 +14,7 @@ use crate::{
 const TAG_BITS: u32 = 4;
 
 /// VID (12 bits) and MAC (48 bits) in the low bits of one word; never 0.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Key(u64);
 
 impl Key {
@@ -71,16 +72,28 @@ impl Ticks {
     }
 }
 
-/// Port (12 bits), epoch (16 bits) and stamp (32 bits) in the low bits of one word.
+/// Port (12 bits), kind (1 bit), epoch (15 bits) and stamp (32 bits) in the low bits of one word.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Value(u64);
 
-impl Value {
-    pub(super) const MAX_EPOCH: u32 = 0xffff;
+/// The bit of a value that another host told of.
+const REMOTE: u64 = 1 << 47;
 
-    pub(super) fn new(port: PortId, epoch: u32, heard: Ticks) -> Self {
+impl Value {
+    pub(super) const MAX_EPOCH: u32 = 0x7fff;
+
+    pub(super) fn new(port: PortId, kind: EntryKind, epoch: u32, heard: Ticks) -> Self {
         let (port, epoch) = (port.index() as u64, u64::from(epoch & Self::MAX_EPOCH));
-        Self(port << 48 | epoch << 32 | u64::from(heard.0))
+        let kind = match kind {
+            EntryKind::Learned => 0,
+            EntryKind::Remote => REMOTE,
+        };
+        Self(port << 48 | kind | epoch << 32 | u64::from(heard.0))
+    }
+
+    #[inline]
+    pub(super) fn kind(self) -> EntryKind {
+        if self.0 & REMOTE == 0 { EntryKind::Learned } else { EntryKind::Remote }
     }
 
     #[inline]
@@ -99,7 +112,7 @@ impl Value {
     }
 
     pub(super) fn with_epoch(self, epoch: u32) -> Self {
-        Self::new(self.port(), epoch, self.heard())
+        Self::new(self.port(), self.kind(), epoch, self.heard())
     }
 }
 

@@ -377,8 +377,8 @@ fn readers_beside_a_flood_and_flushes_never_see_a_host_on_a_port_that_is_not_its
 
 /// What the table does as long as no bucket overflows, by searching a list.
 struct Model {
-    /// Oldest first.
-    entries: Vec<(u64, u16, u64)>,
+    /// Host, port, when it was heard, and from where it is known; oldest first.
+    entries: Vec<(u64, u16, u64, EntryKind)>,
     /// When the number of a port's entries last changed.
     changed: Vec<(u16, u64)>,
     changes: u64,
@@ -397,16 +397,23 @@ impl Model {
     }
 
     fn remove(&mut self, position: usize) {
-        let (_, index, _) = self.entries.remove(position);
+        let index = self.entries.remove(position).1;
         self.note_change(index);
     }
 
-    fn learn(&mut self, millis: u64, host: u64, index: u16, port_limit: usize) {
+    fn enter(
+        &mut self,
+        millis: u64,
+        host: u64,
+        (index, kind): (u16, EntryKind),
+        port_limit: usize,
+    ) {
         let tick = |millis: u64| at(millis).as_micros() >> 16;
         let is_dead = |stamp: u64| tick(millis) - tick(stamp) >= 4578;
         if let Some(position) = self.entries.iter().position(|entry| entry.0 == host) {
-            let (_, before, stamp) = self.entries[position];
-            if before == index && tick(millis) - tick(stamp) < 16 {
+            let (_, before, stamp, known) = self.entries[position];
+            let is_heard_again = (known, kind) == (EntryKind::Learned, EntryKind::Learned);
+            if before == index && is_heard_again && tick(millis) - tick(stamp) < 16 {
                 return;
             }
             if before != index {
@@ -421,10 +428,12 @@ impl Model {
                 let loser = self.changed.iter().find(|changed| self.count(changed.0) == largest);
                 let loser = loser.unwrap().0;
                 let oldest = self.entries.iter().position(|entry| entry.1 == loser).unwrap();
-                self.remove(if is_dead(self.entries[0].2) { 0 } else { oldest });
+                let ages = self.entries.iter().position(|entry| entry.3 == EntryKind::Learned);
+                let dead = ages.filter(|&position| is_dead(self.entries[position].2));
+                self.remove(dead.unwrap_or(oldest));
             }
         }
-        self.entries.push((host, index, millis));
+        self.entries.push((host, index, millis, kind));
         self.note_change(index);
     }
 
@@ -451,11 +460,23 @@ proptest! {
         for (host, index, pause) in steps {
             now += pause;
             let limit = port_limits[usize::from(index)];
-            fdb.learn(at(now), &Limits::new(AGEING, Some(limit)), vlan(1), mac(host), port(index));
-            model.learn(now, host, index, limit);
-            let mut expected: Vec<_> = model.entries.iter().map(|entry| (entry.0, entry.1)).collect();
-            let mut found: Vec<_> = fdb.table.slots().filter_map(slot::Slot::read)
-                .map(|(key, value)| (key.mac().to_u64() & 0xffff, value.port().index() as u16)).collect();
+            let limits = Limits::new(AGEING, Some(limit));
+            // Behind the last port is another host.
+            let kind = if index == 3 { EntryKind::Remote } else { EntryKind::Learned };
+            match kind {
+                EntryKind::Learned => fdb.learn(at(now), &limits, vlan(1), mac(host), port(index)),
+                EntryKind::Remote => {
+                    prop_assert!(fdb.install(at(now), &limits, vlan(1), mac(host), port(index)));
+                }
+            }
+            model.enter(now, host, (index, kind), limit);
+            let mut expected: Vec<_> =
+                model.entries.iter().map(|entry| (entry.0, entry.1, entry.3)).collect();
+            let entry = |(key, value): (Key, Value)| {
+                (key.mac().to_u64() & 0xffff, value.port().index() as u16, value.kind())
+            };
+            let mut found: Vec<_> =
+                fdb.table.slots().filter_map(slot::Slot::read).map(entry).collect();
             expected.sort_unstable();
             found.sort_unstable();
             prop_assert_eq!(expected, found);

@@ -2,7 +2,10 @@
 //! threads that begin later: loom remembers the last access to an atomic alone, so a writer that reads a word
 //! before it changes it would hide the reads of others that ran first.
 
-use std::time::Duration;
+use std::{
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
 
 use loom::{model::Builder, sync::Arc, thread};
 use weft_vlan::{MacAddr, VlanId};
@@ -127,5 +130,70 @@ fn loom_a_flush_forgets_what_was_learned_before_and_nothing_that_is_learned_afte
         let b = lookup(&fdb, 0xb);
         assert!(b.is_none_or(|at| at == port(2)), "{b:?}");
         assert_eq!(fdb.len(), 1 + usize::from(b.is_some()));
+    });
+}
+
+#[test]
+fn loom_an_address_that_is_heard_and_told_of_at_once_is_where_one_of_both_says() {
+    explore(|| {
+        let fdb = table(2);
+        let writer = {
+            let fdb = fdb.clone();
+            thread::spawn(move || learn(&fdb, 0xa, 1))
+        };
+        assert!(fdb.install(NOW, &Limits::new(AGEING, None), vlan(), mac(0xa), port(2)));
+        let seen = lookup(&fdb, 0xa);
+        assert!(seen == Some(port(1)) || seen == Some(port(2)), "{seen:?}");
+        writer.join().unwrap();
+        assert_eq!((fdb.len(), fdb.entries(NOW, AGEING).len()), (1, 1));
+        let is_remote = lookup(&fdb, 0xa) == Some(port(2));
+        assert_eq!(fdb.withdraw(vlan(), mac(0xa), port(2)), is_remote);
+        assert_eq!(lookup(&fdb, 0xa), (!is_remote).then(|| port(1)));
+    });
+}
+
+#[test]
+fn loom_a_word_that_is_taken_back_takes_nothing_that_was_heard() {
+    explore(|| {
+        let fdb = table(2);
+        assert!(fdb.install(NOW, &Limits::new(AGEING, None), vlan(), mac(0xa), port(2)));
+        let writer = {
+            let fdb = fdb.clone();
+            thread::spawn(move || learn(&fdb, 0xa, 1))
+        };
+        fdb.withdraw(vlan(), mac(0xa), port(2));
+        let seen = lookup(&fdb, 0xa);
+        assert!(seen.is_none_or(|seen| seen == port(1)), "{seen:?}");
+        writer.join().unwrap();
+        assert_eq!((lookup(&fdb, 0xa), fdb.len()), (Some(port(1)), 1));
+    });
+}
+
+#[test]
+fn loom_a_reader_of_news_misses_nothing_and_is_woken_when_it_waits() {
+    struct Bell(std::sync::atomic::AtomicUsize);
+    impl Wake for Bell {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+    explore(|| {
+        let fdb = table(2);
+        fdb.follow([vlan()].into_iter().collect(), 4);
+        let bell = std::sync::Arc::new(Bell(0.into()));
+        let waker = Waker::from(bell.clone());
+        let read = || match fdb.poll_news(&mut Context::from_waker(&waker)) {
+            Poll::Ready(bulletin) => bulletin.news.len(),
+            Poll::Pending => 0,
+        };
+        assert_eq!(read(), 0);
+        let writer = {
+            let fdb = fdb.clone();
+            thread::spawn(move || learn(&fdb, 0xa, 1))
+        };
+        let sooner = read();
+        writer.join().unwrap();
+        let rung = bell.0.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!((rung, read()), (1 - sooner, 1 - sooner));
     });
 }

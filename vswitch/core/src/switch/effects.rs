@@ -79,8 +79,14 @@ impl Effects for Told {
             Learning::Refused => {
                 format!("{mac} is not learned in VLAN {vlan}: there is no room for it")
             }
+            Learning::Disabled => "frames from a tunnel teach nothing".to_owned(),
+            Learning::Frozen => format!(
+                "{mac} is not learned in VLAN {vlan}: it moved too often and is frozen where it was"
+            ),
         });
-        self.learned = (learning != Learning::Refused).then_some(((vlan, mac), port));
+        let is_learned =
+            matches!(learning, Learning::Known | Learning::Moves(_) | Learning::New(_));
+        self.learned = is_learned.then_some(((vlan, mac), port));
         if let Learning::New(forgotten) | Learning::Moves(forgotten) = learning {
             self.forgotten = forgotten;
         }

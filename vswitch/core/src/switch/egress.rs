@@ -9,7 +9,7 @@ use super::{
     ingress::{Beside, Classified},
     table::{Members, PortTable, Tables},
 };
-use crate::{DropReason, Isolation, PortId};
+use crate::{DropReason, PortId};
 
 /// The outcome of a decision. Names the ports; copies nothing.
 #[derive(Clone, Copy)]
@@ -22,8 +22,8 @@ pub struct Egress<'a> {
 
 #[derive(Clone, Copy)]
 enum To<'a> {
-    Port(PortId),
-    Members { ports: &'a [PortId], except: PortId, skip_isolated: bool },
+    Port(PortId, &'a PortTable),
+    Members { ports: &'a [PortId], except: PortId, from: &'a PortTable },
 }
 
 impl<'a> Egress<'a> {
@@ -32,8 +32,9 @@ impl<'a> Egress<'a> {
         head: &'a Head,
         frame: Classified,
         port: PortId,
+        table: &'a PortTable,
     ) -> Self {
-        Self { tables, head, frame, to: To::Port(port) }
+        Self { tables, head, frame, to: To::Port(port, table) }
     }
 
     pub(super) fn to_members(
@@ -42,15 +43,10 @@ impl<'a> Egress<'a> {
         frame: Classified,
         members: &'a Members,
         ingress: PortId,
+        from: &'a PortTable,
     ) -> Self {
-        let skip_isolated =
-            tables.port(ingress).is_some_and(|port| port.isolation == Isolation::Isolated);
-        Self {
-            tables,
-            head,
-            frame,
-            to: To::Members { ports: &members.ports, except: ingress, skip_isolated },
-        }
+        let to = To::Members { ports: &members.ports, except: ingress, from };
+        Self { tables, head, frame, to }
     }
 
     /// Returns the VLAN that the frame belongs to.
@@ -71,11 +67,11 @@ impl<'a> Egress<'a> {
     /// Returns every port that shall get the frame, with the tags to put on it or the reason why it does not leave there.
     #[inline]
     pub fn copies(&self) -> impl Iterator<Item = (PortId, Result<Tags, DropReason>)> + '_ {
-        let (ports, except, skip_isolated) = match &self.to {
-            To::Port(port) => (std::slice::from_ref(port), None, false),
-            To::Members { ports, except, skip_isolated } => (*ports, Some(*except), *skip_isolated),
+        let (only, ports, except, from) = match self.to {
+            To::Port(port, table) => (Some((port, table)), &[][..], port, table),
+            To::Members { ports, except, from } => (None, ports, except, from),
         };
-        Copies { egress: self, ports: ports.iter(), except, skip_isolated }
+        Copies { egress: self, only, ports: ports.iter(), except, from }
     }
 
     #[inline]
@@ -116,9 +112,10 @@ impl<'a> Egress<'a> {
 
 struct Copies<'a> {
     egress: &'a Egress<'a>,
+    only: Option<(PortId, &'a PortTable)>,
     ports: std::slice::Iter<'a, PortId>,
-    except: Option<PortId>,
-    skip_isolated: bool,
+    except: PortId,
+    from: &'a PortTable,
 }
 
 impl Iterator for Copies<'_> {
@@ -126,12 +123,19 @@ impl Iterator for Copies<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
+        if let Some((port, table)) = self.only.take() {
+            return Some((port, self.egress.emit(table)));
+        }
         loop {
             let port = *self.ports.next()?;
             let Some(table) = self.egress.tables.port(port) else { continue };
-            let is_skipped = self.skip_isolated && table.isolation == Isolation::Isolated;
-            if Some(port) != self.except && !is_skipped {
-                return Some((port, self.egress.emit(table)));
+            if port == self.except {
+                continue;
+            }
+            match self.from.barrier(table, self.egress.frame.vlan) {
+                None => return Some((port, self.egress.emit(table))),
+                Some(DropReason::LoopBlocked) => return Some((port, Err(DropReason::LoopBlocked))),
+                Some(_) => {}
             }
         }
     }

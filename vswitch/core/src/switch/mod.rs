@@ -18,7 +18,7 @@ pub use self::{
     effects::{Step, Trace},
     egress::Egress,
 };
-use crate::{DropReason, Fdb, Isolation, PortId, SwitchSpec, Timestamp};
+use crate::{DropReason, Fdb, PortId, SwitchSpec, Timestamp};
 
 /// A set of ports with one forwarding database.
 pub struct Switch {
@@ -27,8 +27,8 @@ pub struct Switch {
 }
 
 /// Where a destination is.
-enum Found {
-    At(PortId),
+enum Found<'a> {
+    At(PortId, &'a PortTable),
     Unknown,
 }
 
@@ -73,6 +73,17 @@ impl Switch {
         told.into_trace(outcome)
     }
 
+    /// Enters an address on another host's word, at the port of the tunnel to it, in place of whatever was known of
+    /// it. `false` when that port is no tunnel that carries the VLAN, or has no room for it.
+    ///
+    /// Neither age nor a flush takes the entry away: [`Fdb::withdraw`] does, whatever makes room for others, and a
+    /// frame from the address on a local port.
+    pub fn install(&self, now: Timestamp, vlan: VlanId, mac: MacAddr, port: PortId) -> bool {
+        let is_tunnel = |table: &&PortTable| table.is_tunnel() && table.vlan.is_member(vlan);
+        let Some(table) = self.tables.port(port).filter(is_tunnel) else { return false };
+        mac.is_source() && self.fdb.install(now, &table.limits, vlan, mac, port)
+    }
+
     #[inline(always)]
     fn decide<'a, E: Effects>(
         &'a self,
@@ -83,19 +94,22 @@ impl Switch {
     ) -> Result<Egress<'a>, DropReason> {
         let port = self.tables.port(ingress).ok_or(DropReason::PortDown)?;
         let frame = ingress::admit(now, port, head, effects)?;
+        port.check_loop(frame.vlan, effects)?;
         ingress::check_size(port, head, effects)?;
         let heard = Heard { fdb: &self.fdb, now, limits: &port.limits };
         self.learn(&heard, ingress, head.source(), frame.vlan, effects)?;
         let to = self.find(&heard, ingress, port, head.destination(), frame.vlan, effects)?;
         let members = match to {
-            Found::At(to) => return Ok(Egress::to_port(&self.tables, head, frame, to)),
+            Found::At(to, table) => {
+                return Ok(Egress::to_port(&self.tables, head, frame, to, table));
+            }
             Found::Unknown => self.tables.members(frame.vlan),
         };
         if !head.destination().is_group() {
             port.charge_flood(now, effects)?;
         }
         self.check_members(port, members, effects)?;
-        Ok(Egress::to_members(&self.tables, head, frame, members, ingress))
+        Ok(Egress::to_members(&self.tables, head, frame, members, ingress, port))
     }
 
     #[inline(always)]
@@ -122,15 +136,15 @@ impl Switch {
     }
 
     #[inline(always)]
-    fn find<E: Effects>(
-        &self,
+    fn find<'a, E: Effects>(
+        &'a self,
         heard: &Heard<'_>,
         ingress: PortId,
         port: &PortTable,
         destination: MacAddr,
         vlan: VlanId,
         effects: &mut E,
-    ) -> Result<Found, DropReason> {
+    ) -> Result<Found<'a>, DropReason> {
         if destination.is_group() {
             effects.step("lookup", || {
                 format!("{destination} is a group: every other member of VLAN {vlan}")
@@ -157,14 +171,23 @@ impl Switch {
             });
             return Err(DropReason::SamePort);
         }
-        if port.isolation == Isolation::Isolated && table.isolation == Isolation::Isolated {
-            effects.step("lookup", || {
-                format!("{destination} is on an isolated port, and this one is isolated too")
+        if let Some(reason) = port.barrier(table, vlan) {
+            effects.step("lookup", || match reason {
+                DropReason::SplitHorizon => {
+                    format!("{destination} is behind a tunnel, and the frame came by one")
+                }
+                DropReason::LoopBlocked => format!(
+                    "{destination} is on a port that is blocked in VLAN {vlan}, because of a loop"
+                ),
+                _ => format!("{destination} is on an isolated port, and this one is isolated too"),
             });
-            return Err(DropReason::Isolated);
+            return Err(reason);
         }
-        effects.step("lookup", || format!("{destination} is known in VLAN {vlan}, on one port"));
-        Ok(Found::At(at))
+        effects.step("lookup", || {
+            let place = if table.is_tunnel() { "behind one tunnel" } else { "on one port" };
+            format!("{destination} is known in VLAN {vlan}, {place}")
+        });
+        Ok(Found::At(at, table))
     }
 
     #[inline(always)]
@@ -174,17 +197,18 @@ impl Switch {
         members: &Members,
         effects: &mut E,
     ) -> Result<(), DropReason> {
-        if members.ports.len() <= 1 {
-            effects.step("flood", || "no other port is in this VLAN".to_owned());
-            return Err(DropReason::NoMember);
-        }
-        if port.isolation == Isolation::Isolated && members.open == 0 {
-            effects.step("flood", || {
-                "every other port in this VLAN is isolated, as this one is".to_owned()
-            });
-            return Err(DropReason::Isolated);
-        }
-        Ok(())
+        let Some(reason) = members.unreachable(port) else { return Ok(()) };
+        effects.step("flood", || {
+            let text = match reason {
+                DropReason::NoMember => "no other port is in this VLAN",
+                DropReason::SplitHorizon => {
+                    "every other port in this VLAN is a tunnel, and the frame came by one"
+                }
+                _ => "every other port in this VLAN is isolated, as this one is",
+            };
+            text.to_owned()
+        });
+        Err(reason)
     }
 }
 

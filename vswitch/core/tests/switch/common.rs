@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use weft_core::{
-    DropReason, Egress, Fdb, Guards, Isolation, PortId, PortSpec, StaticEntry, Switch, SwitchSpec,
-    Timestamp,
+    DropReason, Egress, Fdb, Guards, Isolation, PortId, PortKind, PortSpec, StaticEntry, Switch,
+    SwitchSpec, Timestamp,
 };
 use weft_vlan::{Head, MacAddr, Native, PortVlan, Tags, Tpid, VlanId, VlanSet};
 
@@ -104,7 +104,9 @@ pub(crate) fn tunnel(vid: u16, customer: Option<&[u16]>) -> PortVlan {
 pub(crate) fn spec(id: PortId, vlan: PortVlan) -> PortSpec {
     PortSpec {
         id,
+        kind: PortKind::Local,
         vlan,
+        blocked: VlanSet::new(),
         mtu: 1500,
         mac_limit: None,
         guards: Guards::default(),

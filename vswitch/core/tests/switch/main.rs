@@ -6,5 +6,7 @@ mod checks;
 mod common;
 mod guards;
 mod modes;
+mod news;
 mod random;
 mod reference;
+mod tunnels;

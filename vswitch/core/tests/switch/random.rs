@@ -1,7 +1,11 @@
 //! Random switches and random frames: the fast switch against the reference, its trace against both, and bytes
 //! that nobody meant.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use proptest::{
     collection::vec,
@@ -10,9 +14,10 @@ use proptest::{
     sample::{select, subsequence},
 };
 use weft_core::{
-    Guards, Isolation, PortSpec, Rate, Scope, StaticEntry, Switch, SwitchSpec, Timestamp,
+    Change, EntryKind, Fdb, Guards, Isolation, PortId, PortKind, PortSpec, Rate, Scope,
+    StaticEntry, Switch, SwitchSpec, Timestamp,
 };
-use weft_vlan::{Head, MacAddr, Native, PortVlan, Tpid};
+use weft_vlan::{Head, MacAddr, Native, PortVlan, Tpid, VlanId, VlanSet};
 
 use crate::{common::*, reference::Reference};
 
@@ -44,8 +49,13 @@ fn port_spec() -> impl Strategy<Value = PortSpec> {
     let mac_limit = option::weighted(0.2, 1usize..4);
     let macs = prop_oneof![4 => Just(vec![]), 1 => vec(address(), 1..4)];
     let flood_limit = option::weighted(0.2, select(vec![1u32, 2, 5, 10]));
-    (port_vlan(), mtu, mac_limit, macs, prop::bool::weighted(0.3), flood_limit).prop_map(
-        |(vlan, mtu, mac_limit, macs, isolated, flood_limit)| PortSpec {
+    let blocked = prop_oneof![4 => Just(vec![]), 1 => subsequence(&VIDS[..], 1..=4)];
+    let kind = prop_oneof![2 => Just(PortKind::Local), 1 => Just(PortKind::Tunnel)];
+    let place = (kind, port_vlan(), blocked);
+    (place, mtu, mac_limit, macs, prop::bool::weighted(0.3), flood_limit).prop_map(
+        |((kind, vlan, blocked), mtu, mac_limit, macs, isolated, flood_limit)| PortSpec {
+            kind,
+            blocked: vlans(&blocked),
             mtu,
             mac_limit,
             guards: Guards { macs, ips: vec![] },
@@ -123,13 +133,35 @@ enum Step {
         ingress: u16,
         frame: Vec<u8>,
     },
+    /// A peer's word, and the control plane's.
+    Told {
+        word: Word,
+        vid: u16,
+        mac: MacAddr,
+        at: u16,
+    },
+    /// Reclaims what has aged out.
+    Sweep,
     /// The same switch with other ports, and the forwarding database of before.
     Reconfigure(SwitchSpec),
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Word {
+    Install,
+    Withdraw,
+    Freeze,
+    Thaw,
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let frame = (0u16..8, any_frame());
+    let word = prop_oneof![6 => Just(Word::Install), 1 => Just(Word::Withdraw), 1 => Just(Word::Freeze), 1 => Just(Word::Thaw)];
+    let mac = prop_oneof![9 => address(), 1 => any_address()];
+    let told = (word, select(&VIDS[..]), mac, 0u16..8);
     prop_oneof![
+        20 => told.prop_map(|(word, vid, mac, index)| Step::Told { word, vid, mac, at: index * 3 }),
+        4 => Just(Step::Sweep),
         60 => frame.prop_map(|(index, frame)| Step::Frame { ingress: index * 3, frame }),
         1 => switch_spec().prop_map(Step::Reconfigure),
     ]
@@ -142,6 +174,33 @@ fn whole(head: &Head, frame: &[u8], outcome: Outcome) -> Outcome {
     Ok(outcome?.into_iter().map(|(to, copy)| (to, copy.map(complete))).collect())
 }
 
+/// What a reader of the news knows of local addresses.
+#[derive(Default)]
+struct Reader(BTreeMap<(VlanId, MacAddr), PortId>);
+
+impl Reader {
+    fn read(&mut self, fdb: &Fdb, now: Timestamp, ageing: Duration) {
+        while let Poll::Ready(bulletin) = fdb.poll_news(&mut Context::from_waker(Waker::noop())) {
+            if bulletin.is_incomplete {
+                self.0 = learned(fdb, now, ageing);
+            }
+            for news in bulletin.news {
+                let address = (news.vlan, news.mac);
+                match news.change {
+                    Change::Came(port) | Change::Moved(port) => self.0.insert(address, port),
+                    Change::Went => self.0.remove(&address),
+                };
+            }
+        }
+    }
+}
+
+fn learned(fdb: &Fdb, now: Timestamp, ageing: Duration) -> BTreeMap<(VlanId, MacAddr), PortId> {
+    let entries = fdb.entries(now, ageing).into_iter();
+    let learned = entries.filter(|entry| entry.kind == EntryKind::Learned);
+    learned.map(|entry| ((entry.vlan, entry.mac), entry.port)).collect()
+}
+
 proptest! {
     #[test]
     fn the_switch_does_what_the_reference_does(
@@ -151,6 +210,8 @@ proptest! {
         let fdb = fdb();
         let mut switch = Switch::new(&first, fdb.clone());
         let mut reference = Reference::new(first);
+        let mut reader = Reader::default();
+        fdb.follow(VlanSet::all(), 8);
         let mut now = 3_000_000_000;
         for (pause, step) in steps {
             now += pause;
@@ -163,12 +224,50 @@ proptest! {
                     let expected = reference.forward(moment, port(ingress), &frame);
                     prop_assert_eq!(decided, expected, "on {} at {}: {:x?}", ingress, now, frame);
                 }
+                Step::Told { word, vid, mac, at } => {
+                    let (at, address) = (port(at), (vlan(vid), mac));
+                    match word {
+                        Word::Install => {
+                            let installed = switch.install(moment, vlan(vid), mac, at);
+                            prop_assert_eq!(installed, reference.install(moment, vid, mac, at));
+                            if installed {
+                                reader.0.remove(&address);
+                            }
+                        }
+                        Word::Withdraw => {
+                            let withdrawn = fdb.withdraw(vlan(vid), mac, at);
+                            prop_assert_eq!(withdrawn, reference.withdraw(vid, mac, at));
+                        }
+                        Word::Freeze => {
+                            fdb.freeze(vlan(vid), mac);
+                            reference.frozen.push(address);
+                        }
+                        Word::Thaw => {
+                            fdb.thaw(vlan(vid), mac);
+                            reference.frozen.retain(|&frozen| frozen != address);
+                        }
+                    }
+                }
+                Step::Sweep => {
+                    fdb.sweep(moment, reference.spec.ageing);
+                    reference.sweep(moment);
+                    reader.read(&fdb, moment, reference.spec.ageing);
+                    prop_assert_eq!(&reader.0, &learned(&fdb, moment, reference.spec.ageing));
+                }
                 Step::Reconfigure(spec) => {
                     fdb.flush(moment, spec.ageing, Scope::default());
+                    // What peers have told goes with their ports.
+                    for gone in &reference.spec.ports {
+                        fdb.forget_port(gone.id);
+                    }
+                    prop_assert!(fdb.is_empty());
                     switch = Switch::new(&spec, fdb.clone());
+                    let frozen = std::mem::take(&mut reference.frozen);
                     reference = Reference::new(spec);
+                    reference.frozen = frozen;
                 }
             }
+            reader.read(&fdb, moment, reference.spec.ageing);
         }
     }
 

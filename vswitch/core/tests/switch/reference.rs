@@ -1,8 +1,11 @@
 //! A switch as one would write it down from the contract: lists that are searched, frames as vectors of bytes.
 //! Shares no decision with the fast one.
 
-use weft_core::{DropReason, DropReason::*, Isolation, PortId, PortSpec, SwitchSpec, Timestamp};
-use weft_vlan::{MacAddr, Native, PortVlan};
+use weft_core::{
+    DropReason, DropReason::*, EntryKind, Isolation, PortId, PortKind, PortSpec, SwitchSpec,
+    Timestamp,
+};
+use weft_vlan::{MacAddr, Native, PortVlan, VlanId};
 
 use crate::common::{Outcome, Tag};
 
@@ -20,6 +23,7 @@ struct Learned {
     vlan: u16,
     mac: MacAddr,
     port: PortId,
+    kind: EntryKind,
     /// In units of 2^16 microseconds.
     heard: u64,
 }
@@ -27,13 +31,14 @@ struct Learned {
 pub(crate) struct Reference {
     pub(crate) spec: SwitchSpec,
     learned: Vec<Learned>,
+    pub(crate) frozen: Vec<(VlanId, MacAddr)>,
     /// Tokens that a port has spent: when, on the microsecond.
     spent: Vec<(PortId, u64)>,
 }
 
 impl Reference {
     pub(crate) fn new(spec: SwitchSpec) -> Self {
-        Self { spec, learned: Vec::new(), spent: Vec::new() }
+        Self { spec, learned: Vec::new(), frozen: Vec::new(), spent: Vec::new() }
     }
 
     pub(crate) fn forward(&mut self, now: Timestamp, ingress: PortId, frame: &[u8]) -> Outcome {
@@ -67,14 +72,20 @@ impl Reference {
             self.spend(now, &port)?;
         }
         let (vlan, priority, payload) = classify(&port, &parsed, own)?;
+        if is_in(vlan, &port.blocked) {
+            return Err(LoopBlocked);
+        }
         if too_long(frame, port.mtu) {
             return Err(Oversize);
         }
-        self.learn(now, ingress, vlan, parsed.source, port.mac_limit)?;
+        self.learn(now, &port, vlan, parsed.source)?;
         let targets = match self.find(now, vlan, parsed.destination).filter(|_| !is_group) {
             Some(at) if at == ingress => return Err(SamePort),
-            Some(at) if self.are_isolated(&port, at) => return Err(Isolated),
-            Some(at) => vec![at],
+            Some(at) => match self.apart(&port, at) {
+                Some(reason) => return Err(reason),
+                None if is_in(vlan, &self.port(at).unwrap().blocked) => return Err(LoopBlocked),
+                None => vec![at],
+            },
             None => {
                 if !is_group {
                     self.spend(now, &port)?;
@@ -92,9 +103,40 @@ impl Reference {
         self.spec.ports.iter().find(|port| port.id == id)
     }
 
-    fn are_isolated(&self, port: &PortSpec, other: PortId) -> bool {
-        port.isolation == Isolation::Isolated
-            && self.port(other).is_some_and(|other| other.isolation == Isolation::Isolated)
+    /// Takes a peer's word for an address; `false` where it counts for nothing.
+    pub(crate) fn install(&mut self, now: Timestamp, vlan: u16, mac: MacAddr, id: PortId) -> bool {
+        let octets = mac.octets();
+        let is_station = octets[0] & 1 == 0 && octets != [0; 6];
+        let Some(port) = self.port(id).cloned() else { return false };
+        if !is_station || port.kind != PortKind::Tunnel || !self.is_member(id, vlan) {
+            return false;
+        }
+        self.enter(now, &port, vlan, mac, EntryKind::Remote);
+        true
+    }
+
+    /// Takes a peer's word back.
+    pub(crate) fn withdraw(&mut self, vlan: u16, mac: MacAddr, port: PortId) -> bool {
+        let before = self.learned.len();
+        self.learned.retain(|entry| {
+            (entry.vlan, entry.mac, entry.port, entry.kind) != (vlan, mac, port, EntryKind::Remote)
+        });
+        self.learned.len() < before
+    }
+
+    /// Forgets what has aged out.
+    pub(crate) fn sweep(&mut self, now: Timestamp) {
+        let ageing = self.spec.ageing;
+        self.learned.retain(|entry| entry.is_live(now, ageing));
+    }
+
+    fn apart(&self, port: &PortSpec, other: PortId) -> Option<DropReason> {
+        let other = self.port(other)?;
+        if port.kind == PortKind::Tunnel && other.kind == PortKind::Tunnel {
+            return Some(SplitHorizon);
+        }
+        let both = [port.isolation, other.isolation];
+        (both == [Isolation::Isolated, Isolation::Isolated]).then_some(Isolated)
     }
 
     /// Spends a token; there are as many as the rate, and each comes back when its turn of the second is over.
@@ -120,44 +162,48 @@ impl Reference {
     fn learn(
         &mut self,
         now: Timestamp,
-        ingress: PortId,
+        port: &PortSpec,
         vlan: u16,
         mac: MacAddr,
-        limit: Option<usize>,
     ) -> Result<(), DropReason> {
         let fixed = |entry: &&weft_core::StaticEntry| entry.vlan.get() == vlan && entry.mac == mac;
         if let Some(entry) = self.spec.statics.iter().find(fixed) {
-            return if entry.port == ingress { Ok(()) } else { Err(StaticElsewhere) };
+            return if entry.port == port.id { Ok(()) } else { Err(StaticElsewhere) };
+        }
+        if port.kind == PortKind::Tunnel {
+            return Ok(());
         }
         let tick = now.as_micros() / TICK;
         let refresh = 16.min(ticks(self.spec.ageing) / 4);
-        let position = self.learned.iter().position(|entry| entry.vlan == vlan && entry.mac == mac);
-        if let Some(position) = position {
-            let entry = &self.learned[position];
-            if entry.port == ingress && tick - entry.heard < refresh {
-                return Ok(());
-            }
-            if entry.port == ingress {
-                self.learned.remove(position);
-            }
+        let known = self.learned.iter().find(|entry| entry.vlan == vlan && entry.mac == mac);
+        let here = known.filter(|entry| entry.port == port.id);
+        let is_fresh = here.is_some_and(|entry| tick - entry.heard < refresh);
+        let is_frozen = self.frozen.iter().any(|&(frozen, of)| (frozen.get(), of) == (vlan, mac));
+        if !is_fresh && (here.is_some() || !is_frozen) {
+            self.enter(now, port, vlan, mac, EntryKind::Learned);
         }
-        while self.learned.iter().filter(|entry| entry.port == ingress).count()
-            >= limit.unwrap_or(usize::MAX)
+        Ok(())
+    }
+
+    fn enter(&mut self, now: Timestamp, port: &PortSpec, vlan: u16, mac: MacAddr, kind: EntryKind) {
+        let is_same = |entry: &Learned| entry.vlan == vlan && entry.mac == mac;
+        self.learned.retain(|entry| !is_same(entry) || entry.port != port.id);
+        while self.learned.iter().filter(|entry| entry.port == port.id).count()
+            >= port.mac_limit.unwrap_or(usize::MAX)
         {
-            let oldest = self.learned.iter().position(|entry| entry.port == ingress).unwrap();
+            let oldest = self.learned.iter().position(|entry| entry.port == port.id).unwrap();
             self.learned.remove(oldest);
         }
-        self.learned.retain(|entry| (entry.vlan, entry.mac) != (vlan, mac));
-        self.learned.push(Learned { vlan, mac, port: ingress, heard: tick });
-        Ok(())
+        self.learned.retain(|entry| !is_same(entry));
+        let heard = now.as_micros() / TICK;
+        self.learned.push(Learned { vlan, mac, port: port.id, kind, heard });
     }
 
     fn find(&self, now: Timestamp, vlan: u16, mac: MacAddr) -> Option<PortId> {
         let fixed =
             self.spec.statics.iter().find(|entry| entry.vlan.get() == vlan && entry.mac == mac);
         let learned = self.learned.iter().find(|entry| {
-            (entry.vlan, entry.mac) == (vlan, mac)
-                && now.as_micros() / TICK - entry.heard < ticks(self.spec.ageing)
+            (entry.vlan, entry.mac) == (vlan, mac) && entry.is_live(now, self.spec.ageing)
         });
         let at = fixed.map(|entry| entry.port).or(learned.map(|entry| entry.port))?;
         self.is_member(at, vlan).then_some(at)
@@ -175,9 +221,11 @@ impl Reference {
         if members.is_empty() {
             return Err(NoMember);
         }
-        let open: Vec<PortId> =
-            members.into_iter().filter(|&member| !self.are_isolated(port, member)).collect();
-        if open.is_empty() { Err(Isolated) } else { Ok(open) }
+        let reasons: Vec<_> = members.iter().map(|&member| self.apart(port, member)).collect();
+        if reasons.contains(&None) {
+            return Ok(members.into_iter().filter(|&to| self.apart(port, to).is_none()).collect());
+        }
+        Err(if reasons.contains(&Some(Isolated)) { Isolated } else { SplitHorizon })
     }
 
     fn emit(
@@ -189,6 +237,9 @@ impl Reference {
         payload: &[Tag],
     ) -> Result<Vec<u8>, DropReason> {
         let port = self.port(to).unwrap();
+        if is_in(vlan, &port.blocked) {
+            return Err(LoopBlocked);
+        }
         let tpid = port.vlan.tpid().ethertype();
         let mut tags = payload.to_vec();
         match &port.vlan {
@@ -214,6 +265,16 @@ impl Reference {
         let out = crate::common::frame(frame.destination, frame.source, &tags, &frame.rest);
         if too_long(&out, port.mtu) { Err(Oversize) } else { Ok(out) }
     }
+}
+
+impl Learned {
+    fn is_live(&self, now: Timestamp, ageing: std::time::Duration) -> bool {
+        self.kind == EntryKind::Remote || now.as_micros() / TICK - self.heard < ticks(ageing)
+    }
+}
+
+fn is_in(vlan: u16, set: &weft_vlan::VlanSet) -> bool {
+    set.iter().any(|member| member.get() == vlan)
 }
 
 fn ticks(span: std::time::Duration) -> u64 {

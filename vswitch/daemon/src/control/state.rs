@@ -8,8 +8,10 @@ use std::{
 use tokio::sync::{Mutex, mpsc};
 use weft_config::{Config, PortConfig};
 use weft_core::{
-    Fdb, Guards, Isolation, PortId, PortSpec, Rate, StaticEntry, Switch, SwitchSpec, Timestamp,
+    Fdb, Guards, Isolation, PortId, PortKind, PortSpec, Rate, StaticEntry, Switch, SwitchSpec,
+    Timestamp,
 };
+use weft_vlan::VlanSet;
 
 use super::sockets::SocketTask;
 use crate::{
@@ -199,6 +201,8 @@ impl Port {
     fn spec(&self) -> PortSpec {
         PortSpec {
             id: self.id,
+            kind: PortKind::Local,
+            blocked: VlanSet::new(),
             vlan: self.config.vlan.clone(),
             mtu: self.mtu(),
             mac_limit: self.config.mac_limit,

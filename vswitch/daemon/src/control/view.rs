@@ -11,7 +11,7 @@ use weft_config::{
     },
     vlan_json,
 };
-use weft_core::{DirectionCounters, DropReason, PortId, Scope, Timestamp};
+use weft_core::{DirectionCounters, DropReason, EntryKind, PortId, Scope, Timestamp};
 use weft_vlan::{Head, MacAddr, Native, PortVlan, Priority, Tci, Tpid, VlanId, WireTag};
 
 use super::state::{Control, Link, Open, OpenDevice, Port};
@@ -162,7 +162,10 @@ impl Control {
                         vlan: entry.vlan.get(),
                         mac: entry.mac.to_string(),
                         port: (*names.get(&entry.port)?).clone(),
-                        kind: FdbKind::Dynamic,
+                        kind: match entry.kind {
+                            EntryKind::Learned => FdbKind::Dynamic,
+                            EntryKind::Remote => FdbKind::Remote,
+                        },
                         peer: None,
                         age_seconds: entry.age.as_secs(),
                     })

@@ -8,9 +8,11 @@ use std::{
 };
 
 use tokio::sync::mpsc;
-use weft_core::{DropReason, Fdb, Guards, Isolation, PortId, PortSpec, Switch, SwitchSpec};
+use weft_core::{
+    DropReason, Fdb, Guards, Isolation, PortId, PortKind, PortSpec, Switch, SwitchSpec,
+};
 use weft_ports::{Fault, stream};
-use weft_vlan::{MacAddr, PortVlan, VlanId};
+use weft_vlan::{MacAddr, PortVlan, VlanId, VlanSet};
 
 use super::*;
 
@@ -35,6 +37,8 @@ impl Rig {
         let pool = Pool::start(workers, &sender).unwrap();
         let spec = |index| PortSpec {
             id: id(index),
+            kind: PortKind::Local,
+            blocked: VlanSet::new(),
             vlan: PortVlan::Access(VlanId::new(10).unwrap()),
             mtu: 1500,
             mac_limit: None,
