@@ -2,7 +2,7 @@
 //! whatever comes; the oldest of the peer's own bundles makes room. Each byte is copied once. A bundle with two texts
 //! for one place is dropped, in the spirit of RFC 5722. Fragments are authenticated before they come here.
 
-use std::{collections::VecDeque, ops::Deref, time::Duration};
+use std::{collections::VecDeque, ops::{Deref, DerefMut}, time::Duration};
 
 use crate::fragment::{BundleId, Header, MalformedFragment, Shape};
 
@@ -52,6 +52,12 @@ impl Deref for Reassembled {
     }
 }
 
+impl DerefMut for Reassembled {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.buffer[..self.len]
+    }
+}
+
 /// Why a fragment was not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 pub enum FragmentError {
@@ -67,6 +73,18 @@ pub enum FragmentError {
     /// Earlier fragments say another length or number of pieces: the bundle is dropped.
     #[error("fragment contradicts an earlier one about its bundle")]
     Contradiction,
+}
+
+impl FragmentError {
+    /// Returns the name that counters show.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "fragment-malformed",
+            Self::Duplicate => "fragment-duplicate",
+            Self::Overlap => "fragment-overlap",
+            Self::Contradiction => "fragment-contradiction",
+        }
+    }
 }
 
 /// How many bundles were given up.

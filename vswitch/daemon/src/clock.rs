@@ -1,6 +1,9 @@
 //! The one clock of the daemon. Everything else is told the time.
 
-use std::{sync::OnceLock, time::Instant};
+use std::{
+    sync::OnceLock,
+    time::{Duration, Instant, SystemTime},
+};
 
 use weft_core::Timestamp;
 
@@ -11,4 +14,16 @@ pub(crate) fn now() -> Timestamp {
     let elapsed = ORIGIN.get_or_init(Instant::now).elapsed();
     // Entries stamped at the origin itself would look like never stamped ones.
     Timestamp::from_micros(elapsed.as_micros() as u64 + 1_000_000)
+}
+
+/// Returns the same as [`now`], as a length of time.
+pub(crate) fn elapsed() -> Duration {
+    Duration::from_micros(now().as_micros())
+}
+
+/// Returns what the clock that people read shows, since 1970.
+#[allow(clippy::disallowed_methods)]
+pub(crate) fn wall() -> Duration {
+    // Before 1970 is as good as 1970: it is corrected by what was marked.
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

@@ -7,6 +7,7 @@ mod control;
 mod device;
 mod plane;
 mod served;
+mod tunnel;
 
 use std::{
     io::{IsTerminal, Write},

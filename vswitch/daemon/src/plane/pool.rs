@@ -19,6 +19,7 @@ use super::{
     Egress, Plan, PortCounters,
     worker::{Attachment, Command, Source, Worker, wake_descriptor},
 };
+use crate::tunnel::Incoming;
 
 /// A queue that will bring no more frames.
 #[derive(Debug)]
@@ -96,13 +97,32 @@ impl Pool {
             });
         for (position, source) in ingress.chain(backlog).enumerate() {
             let worker = (port.index() + position) % self.workers.len();
+            let port = Some(port);
             self.attached().push((worker, Attachment { port, generation, source }));
         }
         egress
     }
 
+    /// Hands what the tunnels receive to the workers, one each, with the next plan.
+    pub(crate) fn attach_tunnels(&self, incoming: impl IntoIterator<Item = Incoming>) {
+        for (worker, incoming) in incoming.into_iter().enumerate() {
+            let source = Source::Tunnels(Box::new(incoming));
+            let attachment = Attachment { port: None, generation: 0, source };
+            self.attached().push((worker % self.workers.len(), attachment));
+        }
+    }
+
     /// Takes a port's queues from the workers.
     pub(crate) fn detach(&self, port: PortId) {
+        self.detach_from(Some(port));
+    }
+
+    /// Takes what the tunnels receive from the workers.
+    pub(crate) fn detach_tunnels(&self) {
+        self.detach_from(None);
+    }
+
+    fn detach_from(&self, port: Option<PortId>) {
         self.attached().retain(|(_, attachment)| attachment.port != port);
         for worker in &self.workers {
             worker.tell(Command::Detach(port));

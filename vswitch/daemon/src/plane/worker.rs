@@ -15,7 +15,7 @@ use weft_core::{DirectionCounters, DropReason, PortId, Timestamp};
 use weft_ports::{BURST, Burst, Fault, Job, Receive, Scratch, Tally};
 
 use super::{Egress, Plan, PortCounters, QueueEnded};
-use crate::clock;
+use crate::{clock, tunnel::Incoming};
 
 /// How long a worker goes on asking for frames before it sleeps. A reply to what it just delivered usually
 /// comes within this time, and waking up costs more than asking again.
@@ -28,8 +28,8 @@ const WAKE: u64 = u64::MAX;
 pub(super) enum Command {
     /// Serve a queue.
     Attach(Attachment),
-    /// Drop the queues of a port.
-    Detach(PortId),
+    /// Drop the queues of a port, or those of the tunnels.
+    Detach(Option<PortId>),
     /// Answer once the newest plan is in use.
     Pass(oneshot::Sender<()>),
     /// End.
@@ -38,7 +38,8 @@ pub(super) enum Command {
 
 /// A queue for a worker.
 pub(super) struct Attachment {
-    pub(super) port: PortId,
+    /// Its port; `None` for what the tunnels receive, whatever their ports.
+    pub(super) port: Option<PortId>,
     /// Tells this opening of the port from earlier and later ones.
     pub(super) generation: u64,
     pub(super) source: Source,
@@ -50,6 +51,8 @@ pub(super) enum Source {
     Ingress(Box<dyn Receive>),
     /// A sending queue has room for what it left over.
     Backlog { egress: Arc<Egress>, queue: usize, counters: Arc<PortCounters> },
+    /// Records wait.
+    Tunnels(Box<Incoming>),
 }
 
 pub(super) struct Worker {
@@ -163,6 +166,9 @@ impl Worker {
             Source::Ingress(queue) => {
                 epoll::add(&self.epoll, queue.fd(), data, epoll::EventFlags::IN)
             }
+            Source::Tunnels(incoming) => {
+                epoll::add(&self.epoll, incoming.fd(), data, epoll::EventFlags::IN)
+            }
             Source::Backlog { egress, queue, .. } => match egress.lock_queue(*queue).backlog() {
                 Some(fd) => epoll::add(
                     &self.epoll,
@@ -181,7 +187,7 @@ impl Worker {
         }
     }
 
-    fn detach(&mut self, port: PortId) {
+    fn detach(&mut self, port: Option<PortId>) {
         for (_, gone) in self.sources.extract_if(|_, source| source.port == port) {
             if let Source::Backlog { egress, queue, counters } = gone.source {
                 egress.lock_queue(queue).close(&mut self.outbox.tally);
@@ -193,8 +199,21 @@ impl Worker {
     /// Serves what became ready; tells whether frames came.
     fn serve(&mut self, token: u64, plan: &Plan, now: Timestamp) -> bool {
         let Some(attachment) = self.sources.get_mut(&token) else { return false };
-        let queue = match &mut attachment.source {
-            Source::Ingress(queue) => queue,
+        let (queue, port) = match &mut attachment.source {
+            Source::Ingress(queue) => match attachment.port {
+                Some(port) => (queue, port),
+                None => return false,
+            },
+            Source::Tunnels(incoming) => {
+                let (worker, outbox) = (self.id, &mut self.outbox);
+                let served = incoming.serve(&mut self.scratch, |port, burst| {
+                    deliver(worker, plan, now, port, burst, outbox);
+                });
+                return served.unwrap_or_else(|error| {
+                    tracing::warn!(worker, %error, "cannot receive from peers");
+                    false
+                });
+            }
             Source::Backlog { egress, queue, counters } => {
                 egress.lock_queue(*queue).flush(&mut self.outbox.tally);
                 count_tx(&counters.of_worker(self.id).tx, &mut self.outbox.tally);
@@ -206,12 +225,10 @@ impl Worker {
             match queue.receive(&mut self.scratch) {
                 Ok(burst) => {
                     came |= !burst.is_empty();
-                    deliver(self.id, plan, now, attachment.port, &burst, &mut self.outbox);
+                    deliver(self.id, plan, now, port, &burst, &mut self.outbox);
                 }
                 Err(fault) => {
-                    if let (Fault::BadFraming(_), Some((port, _))) =
-                        (&fault, plan.port(attachment.port))
-                    {
+                    if let (Fault::BadFraming(_), Some((port, _))) = (&fault, plan.port(port)) {
                         let rx = &port.counters.of_worker(self.id).rx;
                         rx.add(1, 0);
                         rx.drop(DropReason::Malformed, 1);
@@ -230,12 +247,12 @@ impl Worker {
     }
 
     fn report(&self, attachment: &Attachment, fault: Fault) {
+        let Some(port) = attachment.port else {
+            return tracing::error!(worker = self.id, %fault, "nothing is received from peers");
+        };
         // The control plane may be gone already when the daemon ends.
-        let _ = self.ended.send(QueueEnded {
-            port: attachment.port,
-            generation: attachment.generation,
-            fault,
-        });
+        let _ =
+            self.ended.send(QueueEnded { port, generation: attachment.generation, fault });
     }
 }
 

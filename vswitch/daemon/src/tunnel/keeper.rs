@@ -1,0 +1,456 @@
+//! The keeper of the tunnels: one thread that has the host's keys, computes handshakes, keeps the time and searches
+//! the path's MTU. Puts what comes of it in the directory; tells the control plane what it should know.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    thread::{Builder, JoinHandle},
+    time::Duration,
+};
+
+use tokio::sync::{mpsc::UnboundedSender, oneshot};
+use weft_ports::udp::Socket;
+use weft_vpn::{
+    Control, Event, Host, HostConfig, HostError, Kind, PAYLOAD_AT, PathMtu, PeerConfig, PeerId,
+    PeerState, PeerStatus, PresharedKey, PrivateKey, Probe, Refusal, Session, Suites, payload_room,
+    record_len,
+};
+
+use super::{
+    directory::{Directory, Peer, Way},
+    notes::{Inbox, Note, Notes},
+    stamps::Stamps,
+};
+use crate::clock;
+
+/// The longest that the keeper sleeps.
+const NAP: Duration = Duration::from_secs(1);
+/// How long a ping waits for its answer.
+const PING_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the control plane has the keeper do.
+pub(crate) enum Command {
+    /// Add a peer.
+    Add(Arc<Peer>, Box<PeerConfig>, oneshot::Sender<Result<(), HostError>>),
+    /// Remove a peer: it is silent from here on.
+    Remove(PeerId),
+    /// Send to a peer there, unless it was heard elsewhere.
+    SetEndpoint(PeerId, Option<SocketAddr>),
+    /// Change the secret shared with a peer.
+    SetPresharedKey(PeerId, Option<PresharedKey>),
+    /// Change the suites allowed with a peer.
+    SetSuites(PeerId, Suites),
+    /// Change the keys of this host.
+    SetKeys(PrivateKey, Option<PrivateKey>, oneshot::Sender<Result<(), HostError>>),
+    /// Forget a peer's greatest timestamp.
+    Reset(PeerId),
+    /// Ask a peer for an answer.
+    Ping(PeerId, oneshot::Sender<Duration>),
+    /// Tell how the peers are.
+    Report(oneshot::Sender<Report>),
+    /// End.
+    Stop,
+}
+
+/// How the tunnels are.
+pub(crate) struct Report {
+    /// The peers.
+    pub(crate) peers: BTreeMap<PeerId, PeerReport>,
+    /// Handshakes that were refused, by reason.
+    pub(crate) refusals: Vec<(Refusal, u64)>,
+}
+
+/// How one tunnel is.
+pub(crate) struct PeerReport {
+    /// Sessions and addresses.
+    pub(crate) status: PeerStatus,
+    /// Bytes of a datagram's payload that the path carries, once that is known.
+    pub(crate) path: Option<u16>,
+    /// The round trip of the last answer.
+    pub(crate) round_trip: Option<Duration>,
+}
+
+/// What the keeper tells the control plane.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// A peer's state changed.
+    State(PeerId, PeerState),
+    /// Initiations have no answer: its name may mean another address.
+    Unanswered(PeerId),
+    /// A host or a clock went back; in words.
+    Trouble(PeerId, String),
+    /// What must outlive the daemon has changed.
+    Stamps(Stamps),
+}
+
+/// The keeper as the control plane sees it.
+pub(crate) struct Keeper {
+    notes: Notes,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system has none.
+    pub(crate) fn start(
+        config: HostConfig,
+        stamps: Stamps,
+        socket: Socket,
+        directory: Arc<Directory>,
+        (notes, inbox): (Notes, Inbox),
+        news: UnboundedSender<News>,
+    ) -> io::Result<Self> {
+        let office = Office {
+            host: Host::new(clock::elapsed(), config, random),
+            socket,
+            directory,
+            peers: BTreeMap::new(),
+            stamps,
+            news,
+        };
+        let thread = Builder::new().name("weft-keeper".into()).spawn(move || office.run(&inbox))?;
+        Ok(Self { notes, thread: Some(thread) })
+    }
+
+    /// Has something done.
+    pub(crate) fn command(&self, command: Command) {
+        self.notes.command(command);
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.command(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Overwrites bytes with what nobody can guess. Without it no key can be made.
+fn random(out: &mut [u8]) {
+    while getrandom::fill(out).is_err() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+struct Kept {
+    peer: Arc<Peer>,
+    session: Option<Arc<Session>>,
+    address: Option<SocketAddr>,
+    path: PathMtu,
+    round_trip: Option<Duration>,
+    /// Who waits for an answer, by the ping's nonce.
+    pings: BTreeMap<u64, (Duration, oneshot::Sender<Duration>)>,
+    /// Records that the session had sealed when that was last looked at.
+    sealed: u64,
+}
+
+struct Office<R> {
+    host: Host<R>,
+    socket: Socket,
+    directory: Arc<Directory>,
+    peers: BTreeMap<PeerId, Kept>,
+    stamps: Stamps,
+    news: UnboundedSender<News>,
+}
+
+impl<R: weft_vpn::Random> Office<R> {
+    fn run(mut self, inbox: &Inbox) {
+        loop {
+            let now = clock::elapsed();
+            let patience = self.due().map_or(NAP, |due| due.saturating_sub(now)).min(NAP);
+            let note = inbox.take(patience);
+            let now = clock::elapsed();
+            match note {
+                Some(Note::Command(Command::Stop)) => return self.save(now, true),
+                Some(note) => self.hear(now, inbox, note),
+                None => {}
+            }
+            if self.host.poll_timeout().is_some_and(|due| due <= now) {
+                self.host.handle_timeout(now, clock::wall());
+            }
+            self.search_paths(now);
+            self.carry_out(now);
+            self.save(now, false);
+        }
+    }
+
+    /// When there is something to do.
+    fn due(&self) -> Option<Duration> {
+        let paths = self.peers.values().filter(|kept| kept.session.is_some());
+        let paths = paths.filter_map(|kept| kept.path.poll_timeout()).min();
+        [self.host.poll_timeout(), paths].into_iter().flatten().min()
+    }
+
+    fn hear(&mut self, now: Duration, inbox: &Inbox, note: Note) {
+        match note {
+            Note::Handshake(from, datagram) => {
+                // Refusals are counted where they happen.
+                let _ = self.host.receive(now, clock::wall(), inbox.load(), from, &datagram);
+            }
+            Note::Confirmed(index, from) => self.host.confirmed(now, index, from),
+            Note::Roamed(peer, from) => self.host.roamed(now, peer, from),
+            Note::Control(peer, size, payload) => {
+                if !self.host.control(now, peer, &payload) {
+                    self.control(now, peer, size, &payload);
+                }
+            }
+            Note::Wanted(peer) => {
+                if let Some(kept) = self.peers.get(&peer) {
+                    kept.peer.heard_wanted();
+                    let _ = self.host.wanted(now, peer);
+                }
+            }
+            Note::Command(command) => self.obey(now, command),
+        }
+    }
+
+    fn obey(&mut self, now: Duration, command: Command) {
+        match command {
+            Command::Add(peer, config, answer) => {
+                let id = peer.id();
+                let mut config = *config;
+                config.greatest = self.stamps.greatest(&config.key);
+                let added = self.host.add(now, id, config);
+                if added.is_ok() {
+                    self.peers.insert(id, Kept::new(now, peer));
+                }
+                let _ = answer.send(added);
+            }
+            Command::Remove(peer) => {
+                let _ = self.host.remove(peer);
+                self.carry_out(now);
+                if let Some(kept) = self.peers.remove(&peer) {
+                    kept.peer.set_way(None);
+                }
+            }
+            Command::SetEndpoint(peer, address) => {
+                let _ = self.host.set_endpoint(now, peer, address);
+            }
+            Command::SetPresharedKey(peer, key) => {
+                let _ = self.host.set_preshared_key(peer, key);
+            }
+            Command::SetSuites(peer, suites) => {
+                let _ = self.host.set_suites(now, peer, suites);
+            }
+            Command::SetKeys(current, previous, answer) => {
+                let _ = answer.send(self.host.set_private_keys(now, current, previous));
+            }
+            Command::Reset(peer) => {
+                let _ = self.host.reset(now, peer);
+            }
+            Command::Ping(peer, answer) => self.ping(now, peer, answer),
+            Command::Report(answer) => {
+                let _ = answer.send(self.report());
+            }
+            Command::Stop => {}
+        }
+    }
+
+    fn report(&self) -> Report {
+        let peers = self.peers.iter().filter_map(|(&id, kept)| {
+            let status = self.host.status(id).ok()?;
+            let path = kept.path.is_confirmed().then(|| kept.path.current());
+            Some((id, PeerReport { status, path, round_trip: kept.round_trip }))
+        });
+        Report { peers: peers.collect(), refusals: self.host.refusals().collect() }
+    }
+
+    fn ping(&mut self, now: Duration, peer: PeerId, answer: oneshot::Sender<Duration>) {
+        let Some(kept) = self.peers.get_mut(&peer) else { return };
+        kept.pings.retain(|_, (asked, _)| now < *asked + PING_PATIENCE);
+        let mut nonce = [0; 8];
+        random(&mut nonce);
+        let nonce = u64::from_le_bytes(nonce);
+        kept.pings.insert(nonce, (now, answer));
+        let ping = Control::Ping { nonce, time: now.as_nanos() as u64 };
+        self.say(now, peer, ping, Control::ROOM);
+    }
+
+    /// Takes what a peer's tunnel says about the path, in a datagram of so many bytes.
+    fn control(&mut self, now: Duration, peer: PeerId, size: usize, payload: &[u8]) {
+        let Some(kept) = self.peers.get_mut(&peer) else { return };
+        match Control::read(payload) {
+            Ok(Control::Probe { nonce }) => {
+                let size = u16::try_from(size).unwrap_or(u16::MAX);
+                self.say(now, peer, Control::ProbeAnswer { nonce, size }, Control::ROOM);
+            }
+            Ok(Control::ProbeAnswer { nonce, size }) => {
+                kept.path.answered(now, nonce, size);
+                kept.peer.set_path(kept.path.current());
+            }
+            Ok(Control::Ping { nonce, time }) => {
+                self.say(now, peer, Control::Pong { nonce, time }, Control::ROOM);
+            }
+            Ok(Control::Pong { nonce, .. }) => {
+                if let Some((asked, answer)) = kept.pings.remove(&nonce) {
+                    let round_trip = now.saturating_sub(asked);
+                    kept.round_trip = Some(round_trip);
+                    let _ = answer.send(round_trip);
+                }
+            }
+            Err(_) => kept.peer.counts.bump("malformed-control"),
+        }
+    }
+
+    /// Seals a word to a peer's tunnel, in a payload of `len` bytes at most, and sends it.
+    fn say(&self, now: Duration, peer: PeerId, word: Control, len: usize) -> io::Result<()> {
+        let Some(kept) = self.peers.get(&peer) else { return Ok(()) };
+        let (Some(session), Some(address)) = (&kept.session, kept.address) else { return Ok(()) };
+        let mut record = vec![0; record_len(len)];
+        let written = word.write(&mut record[PAYLOAD_AT..PAYLOAD_AT + len]);
+        match session.seal(now, Kind::Control, written, &mut record) {
+            Ok(len) => self.socket.send_to(&record[..len], address),
+            // The session is about to be replaced; the word is said again by whoever needs it.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Sends the probes of the path that are due.
+    fn search_paths(&mut self, now: Duration) {
+        let ids: Vec<PeerId> = self.peers.keys().copied().collect();
+        for id in ids {
+            let Some(kept) = self.peers.get_mut(&id) else { continue };
+            let Some(session) = &kept.session else { continue };
+            if kept.path.poll_timeout().is_some_and(|due| due <= now) {
+                // What was sealed meanwhile may have been as large as the path.
+                let sealed = session.sealed();
+                let largest_sent = if sealed == kept.sealed { 0 } else { kept.path.current() };
+                kept.sealed = sealed;
+                kept.path.handle_timeout(now, largest_sent);
+            }
+            while let Some(probe) = self.peers.get_mut(&id).and_then(|kept| kept.path.poll_transmit(now))
+            {
+                if !self.probe(now, id, probe) {
+                    break;
+                }
+            }
+            if let Some(kept) = self.peers.get(&id) {
+                kept.peer.set_path(kept.path.current());
+            }
+        }
+    }
+
+    /// Sends a probe; tells whether another size is to be tried at once.
+    fn probe(&mut self, now: Duration, peer: PeerId, probe: Probe) -> bool {
+        let Some(len) = payload_room(probe.size.into()) else { return false };
+        let word = Control::Probe { nonce: probe.nonce };
+        let sent = self.say(now, peer, word, len);
+        let too_large = sent.is_err_and(|error| error.raw_os_error() == Some(MESSAGE_SIZE));
+        if too_large && let Some(kept) = self.peers.get_mut(&peer) {
+            kept.path.refused(now, probe.nonce);
+        }
+        too_large
+    }
+
+    /// Carries out what the host says, events first.
+    fn carry_out(&mut self, now: Duration) {
+        while let Some(event) = self.host.poll_event() {
+            self.take_in(now, event);
+        }
+        while let Some(transmit) = self.host.poll_transmit() {
+            if let Err(error) = self.socket.send_to(&transmit.datagram, transmit.to) {
+                tracing::debug!(to = %transmit.to, %error, "datagram not sent");
+            }
+        }
+    }
+
+    fn take_in(&mut self, now: Duration, event: Event) {
+        match event {
+            Event::Receive { session } => {
+                if let Some(kept) = self.peers.get(&session.peer()) {
+                    self.directory.enter(session, kept.peer.clone());
+                }
+            }
+            Event::Send { session } => {
+                if let Some(kept) = self.peers.get_mut(&session.peer()) {
+                    kept.session = Some(session);
+                    kept.sealed = 0;
+                    kept.open_way();
+                }
+            }
+            Event::Expired { peer, index } => {
+                self.directory.leave(index);
+                if let Some(kept) = self.peers.get_mut(&peer) {
+                    kept.session = kept.session.take().filter(|session| session.index() != index);
+                    kept.open_way();
+                }
+            }
+            Event::Endpoint { peer, address } => {
+                if let Some(kept) = self.peers.get_mut(&peer) {
+                    kept.address = Some(address);
+                    kept.path.restart(now);
+                    kept.peer.set_path(kept.path.current());
+                    kept.open_way();
+                }
+            }
+            Event::State { peer, state } => self.tell(News::State(peer, state)),
+            Event::Unanswered { peer } => self.tell(News::Unanswered(peer)),
+            Event::Mark { mark } => self.stamps.set_mark(mark),
+            Event::Greatest { key, timestamp, .. } => self.stamps.set_greatest(&key, timestamp),
+            Event::ClockBehind { .. } => {
+                tracing::warn!("the clock went back: timestamps of handshakes go on from the mark");
+            }
+            Event::PeerBehind { peer, .. } => self.trouble(
+                peer,
+                "its timestamps went back (a clock or a state directory was set back): it is let in \
+                 when they are past what is remembered, or after `weftctl peer reset` here",
+            ),
+            Event::HeldBehind { peer, .. } => self.trouble(
+                peer,
+                "it remembers later timestamps of this host (a clock or a state directory was set \
+                 back): `weftctl peer reset` there lets this host in",
+            ),
+            Event::SuiteNotAllowed { peer, suite } => self.trouble(
+                peer,
+                &format!("it asks for {}, which its `ciphers` here do not allow", suite.name()),
+            ),
+            Event::Stranger { from, key } => {
+                tracing::info!(%from, %key, "a handshake of an unknown key");
+            }
+        }
+    }
+
+    fn trouble(&self, peer: PeerId, text: &str) {
+        self.tell(News::Trouble(peer, text.to_owned()));
+    }
+
+    fn tell(&self, news: News) {
+        // The control plane is gone only when the daemon ends.
+        let _ = self.news.send(news);
+    }
+
+    fn save(&mut self, now: Duration, at_once: bool) {
+        if let Some(stamps) = self.stamps.due(now, at_once) {
+            self.tell(News::Stamps(stamps));
+        }
+    }
+}
+
+/// `EMSGSIZE`: the datagram is larger than the own device's MTU.
+const MESSAGE_SIZE: i32 = rustix::io::Errno::MSGSIZE.raw_os_error();
+
+impl Kept {
+    fn new(now: Duration, peer: Arc<Peer>) -> Self {
+        Self {
+            peer,
+            session: None,
+            address: None,
+            path: PathMtu::new(now, weft_vpn::LARGEST_UDP_PAYLOAD),
+            round_trip: None,
+            pings: BTreeMap::new(),
+            sealed: 0,
+        }
+    }
+
+    /// Lets the workers know how the peer is sent to.
+    fn open_way(&self) {
+        let way = self.session.clone().zip(self.address);
+        self.peer.set_way(way.map(|(session, address)| Way { session, address }));
+    }
+}

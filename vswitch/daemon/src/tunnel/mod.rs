@@ -1,0 +1,25 @@
+//! Tunnels to other hosts: ports of the switch whose far side is another host's switch. Workers seal and open records
+//! by what the keeper, one thread, puts in the directory; handshakes, timers and the path's MTU are the keeper's.
+//!
+//! ```text
+//! Switch::forward ─► Outgoing::send ─► udp::Batch       worker
+//! udp::Records ─► Incoming::serve ─► Switch::forward    worker
+//!                     │ handshakes, probes, first records
+//!                     ▼
+//!                  Keeper ─► Directory                  one thread
+//! ```
+
+mod counts;
+mod directory;
+mod incoming;
+mod keeper;
+mod notes;
+mod outgoing;
+mod stamps;
+
+pub(crate) use directory::{Carried, Directory, Peer};
+pub(crate) use incoming::Incoming;
+pub(crate) use keeper::{Command, Keeper, News, PeerReport, Report};
+pub(crate) use notes::{Notes, OverlayMessage};
+pub(crate) use outgoing::{Outgoing, SharedSender};
+pub(crate) use stamps::Stamps;

@@ -1,0 +1,179 @@
+//! What workers tell the keeper and the overlay. What strangers can cause waits in a bounded number; what only a
+//! session's own keys can cause is never lost.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        mpsc::{Receiver, Sender, channel},
+    },
+};
+
+use tokio::sync::mpsc;
+use weft_vpn::PeerId;
+
+use super::directory::Peer;
+
+/// Handshakes, and messages of peers, that wait at most.
+const WAITING_MAX: usize = 512;
+/// Handshakes that wait when there are too many to compute them all.
+const HEAVY: usize = 32;
+/// A handshake's message is smaller; what is larger is none.
+const HANDSHAKE_MAX: usize = 512;
+/// Messages between overlays that wait at most.
+pub(super) const OVERLAY_MAX: usize = 4096;
+
+/// What the keeper is told by workers.
+pub(super) enum Note {
+    /// A datagram that is no record.
+    Handshake(SocketAddr, Vec<u8>),
+    /// The first record of a session came from there.
+    Confirmed(u32, SocketAddr),
+    /// A peer's newest record came from another address.
+    Roamed(PeerId, SocketAddr),
+    /// A peer's tunnel says something, in a datagram of this size.
+    Control(PeerId, usize, Vec<u8>),
+    /// There are frames for a peer and no session.
+    Wanted(PeerId),
+    /// The control plane has something to be done.
+    Command(super::keeper::Command),
+}
+
+/// A message of a peer's overlay.
+#[derive(Debug)]
+pub(crate) struct OverlayMessage {
+    /// Whose.
+    pub(crate) peer: PeerId,
+    /// What it says.
+    pub(crate) payload: Vec<u8>,
+}
+
+/// The way to the keeper and to the overlay.
+#[derive(Clone)]
+pub(crate) struct Notes {
+    keeper: Sender<Note>,
+    overlay: mpsc::Sender<OverlayMessage>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    waiting: AtomicUsize,
+    handshakes: AtomicUsize,
+    /// Datagrams that were dropped because too many waited.
+    flooded: AtomicU64,
+    /// Records of no session.
+    stray: AtomicU64,
+}
+
+/// The keeper's end.
+pub(super) struct Inbox {
+    notes: Receiver<Note>,
+    shared: Arc<Shared>,
+}
+
+/// Makes both ends.
+pub(super) fn notes(overlay: mpsc::Sender<OverlayMessage>) -> (Notes, Inbox) {
+    let (keeper, notes) = channel();
+    let shared = Arc::new(Shared::default());
+    (Notes { keeper, overlay, shared: shared.clone() }, Inbox { notes, shared })
+}
+
+impl Notes {
+    /// A datagram came that is no record.
+    pub(super) fn handshake(&self, from: SocketAddr, datagram: &[u8]) {
+        if datagram.len() > HANDSHAKE_MAX || !self.enter() {
+            self.shared.flooded.fetch_add(1, Relaxed);
+            return;
+        }
+        self.shared.handshakes.fetch_add(1, Relaxed);
+        self.tell(Note::Handshake(from, datagram.to_vec()));
+    }
+
+    /// A record came that no session opens.
+    pub(super) fn stray(&self) {
+        self.shared.stray.fetch_add(1, Relaxed);
+    }
+
+    /// The first record of a session came from there.
+    pub(super) fn confirmed(&self, index: u32, from: SocketAddr) {
+        self.tell(Note::Confirmed(index, from));
+    }
+
+    /// The newest record of a peer came from another address than it is sent to.
+    pub(super) fn roamed(&self, peer: &Peer, from: SocketAddr) {
+        if self.enter() {
+            self.tell(Note::Roamed(peer.id(), from));
+        }
+    }
+
+    /// A peer's tunnel says something, in a datagram of this size.
+    pub(super) fn control(&self, peer: &Peer, size: usize, payload: &[u8]) {
+        if self.enter() {
+            self.tell(Note::Control(peer.id(), size, payload.to_vec()));
+        } else {
+            peer.counts.bump("control-flood");
+        }
+    }
+
+    /// A peer's overlay says something.
+    pub(super) fn overlay(&self, peer: &Peer, payload: &[u8]) {
+        let message = OverlayMessage { peer: peer.id(), payload: payload.to_vec() };
+        if self.overlay.try_send(message).is_err() {
+            peer.counts.bump("overlay-flood");
+        }
+    }
+
+    /// There are frames for a peer and no session.
+    pub(super) fn wanted(&self, peer: PeerId) {
+        self.tell(Note::Wanted(peer));
+    }
+
+    /// The control plane has something to be done.
+    pub(super) fn command(&self, command: super::keeper::Command) {
+        self.tell(Note::Command(command));
+    }
+
+    /// Returns how many datagrams were dropped because too many waited, and how many records no session opened.
+    pub(crate) fn lost(&self) -> (u64, u64) {
+        (self.shared.flooded.load(Relaxed), self.shared.stray.load(Relaxed))
+    }
+
+    /// Takes a place among those that wait.
+    fn enter(&self) -> bool {
+        let entered = self.shared.waiting.fetch_add(1, Relaxed) < WAITING_MAX;
+        if !entered {
+            self.shared.waiting.fetch_sub(1, Relaxed);
+        }
+        entered
+    }
+
+    fn tell(&self, note: Note) {
+        // The keeper is gone only when the daemon ends.
+        let _ = self.keeper.send(note);
+    }
+}
+
+impl Inbox {
+    /// Waits for a note, at most so long.
+    pub(super) fn take(&self, patience: std::time::Duration) -> Option<Note> {
+        let note = self.notes.recv_timeout(patience).ok()?;
+        if matches!(note, Note::Handshake(..) | Note::Roamed(..) | Note::Control(..)) {
+            self.shared.waiting.fetch_sub(1, Relaxed);
+        }
+        if matches!(note, Note::Handshake(..)) {
+            self.shared.handshakes.fetch_sub(1, Relaxed);
+        }
+        Some(note)
+    }
+
+    /// Tells whether handshakes come faster than they are computed.
+    pub(super) fn load(&self) -> weft_vpn::Load {
+        if self.shared.handshakes.load(Relaxed) > HEAVY {
+            weft_vpn::Load::Heavy
+        } else {
+            weft_vpn::Load::Calm
+        }
+    }
+}
