@@ -2,7 +2,11 @@
 //! whatever comes; the oldest of the peer's own bundles makes room. Each byte is copied once. A bundle with two texts
 //! for one place is dropped, in the spirit of RFC 5722. Fragments are authenticated before they come here.
 
-use std::{collections::VecDeque, ops::{Deref, DerefMut}, time::Duration};
+use std::{
+    collections::VecDeque,
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
 
 use crate::fragment::{BundleId, Header, MalformedFragment, Shape};
 

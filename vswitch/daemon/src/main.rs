@@ -25,7 +25,13 @@ use tokio::{
 use tracing_subscriber::EnvFilter;
 use weft_config::Config;
 
-use crate::{config_file::ConfigFile, control::Control, device::Devices, plane::Pool};
+use crate::{
+    config_file::ConfigFile,
+    control::{Control, Tunnels},
+    device::Devices,
+    plane::Pool,
+    tunnel::OVERLAY_MAX,
+};
 
 /// The switch daemon of weft. Stays in the foreground; `weftctl` talks to it.
 ///
@@ -102,11 +108,15 @@ async fn operate(arguments: &Arguments) -> Result<(), Report> {
         .into_diagnostic()
         .context("cannot start the workers")?;
     let (connected_sender, connected) = mpsc::channel(16);
+    let (happened_sender, happened) = mpsc::unbounded_channel();
+    let (overlay_sender, _overlay) = mpsc::channel(OVERLAY_MAX);
+    let tunnels = Tunnels::new(&arguments.state_dir, happened_sender, overlay_sender);
 
-    let mut control = Control::new(pool, devices, file, connected_sender);
+    let mut control = Control::new(pool, devices, file, connected_sender, tunnels);
     control.begin(text, config).await;
     let control = Arc::new(Mutex::new(control));
-    let tend = tokio::spawn(control::tend(control.clone(), links, ended, connected));
+    let told = control::Told { links, ended, connected, happened };
+    let tend = tokio::spawn(control::tend(control.clone(), told));
     let serve = tokio::spawn(api::serve(socket, control.clone()));
 
     println!("weftd: ready");

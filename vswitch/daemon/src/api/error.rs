@@ -101,6 +101,10 @@ impl From<ChangeError> for ApiError {
                 let help = errors.mistakes().iter().find_map(|mistake| mistake.help.as_deref());
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-config", message, help)
             }
+            ChangeError::Secrets(error) => {
+                let help = error.help();
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-config", message, Some(&help))
+            }
             ChangeError::File(FileError::Changed(_)) => Self::new(
                 StatusCode::CONFLICT,
                 "file-changed",

@@ -6,7 +6,7 @@ use weft_config::{
     diff,
 };
 
-use super::state::Control;
+use super::{secrets::SecretsError, state::Control, tunnels::read_secrets};
 use crate::config_file::FileError;
 
 /// Whether a change outlives the daemon.
@@ -30,6 +30,9 @@ pub(crate) enum ChangeError {
     /// The text would be none any more with the edit.
     #[error("{}", .0.mistakes().iter().map(|mistake| mistake.message.as_str()).collect::<Vec<_>>().join("; "))]
     Outcome(ConfigErrors),
+    /// The keys that it names cannot be used.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
     /// The file stands in the way.
     #[error(transparent)]
     File(#[from] FileError),
@@ -112,8 +115,9 @@ impl Control {
         let config = Config::parse(text.as_deref().unwrap_or_default())
             .map_err(|errors| errors.with_name(&name))?;
         let changes = diff(&self.config, &config);
+        let secrets = read_secrets(&config)?;
         self.file.know(text.clone());
-        self.put(text.unwrap_or_default(), config).await;
+        self.put(text.unwrap_or_default(), config, Ok(secrets)).await;
         Ok(changes)
     }
 
@@ -124,13 +128,14 @@ impl Control {
         file: Option<String>,
     ) -> Result<Changed, ChangeError> {
         let changes = diff(&self.config, &config);
+        let secrets = read_secrets(&config)?;
         let mut written = None;
         if let Some(text) = file
             && self.file.write(&text)?
         {
             written = Some(self.file.path().display().to_string());
         }
-        self.put(running, config).await;
+        self.put(running, config, Ok(secrets)).await;
         Ok(Changed { changes, revision: self.revision(), written })
     }
 }

@@ -3,14 +3,17 @@
 
 mod change;
 mod ports;
+mod secrets;
 mod sockets;
 mod state;
+mod tunnels;
 mod view;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use change::{ChangeError, Permanence};
-pub(crate) use ports::tend;
+pub(crate) use ports::{Told, tend};
 pub(crate) use state::{Control, Shared};
+pub(crate) use tunnels::Tunnels;
 pub(crate) use view::{FdbFilter, ViewError};

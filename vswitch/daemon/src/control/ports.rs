@@ -13,8 +13,10 @@ use weft_core::PortId;
 use weft_ports::{Opened, packet, tap};
 
 use super::{
+    secrets::{Secrets, SecretsError},
     sockets::{Connected, SocketTask},
     state::{Control, DEFAULT_MTU, Link, Open, OpenDevice, Port, Shared},
+    tunnels::{Happened, read_secrets},
 };
 use crate::{
     clock,
@@ -29,17 +31,23 @@ impl Control {
     /// Puts the first configuration in force. What a killed daemon left on devices that are no ports any more
     /// is undone first.
     pub(crate) async fn begin(&mut self, running: String, config: Config) {
+        let secrets = read_secrets(&config);
         let devices: Vec<&str> =
             config.ports.values().filter(|port| port.enabled).filter_map(device_of).collect();
         for trouble in self.devices.undo_stale(&devices).await {
             tracing::warn!(%trouble, "could not undo what an earlier weftd left on a device");
         }
-        self.put(running, config).await;
+        self.put(running, config, secrets).await;
     }
 
     /// Puts a configuration in force: closes what it does not have or has otherwise, changes the rules for all
     /// at once, then opens what is new. What did not change is not touched.
-    pub(crate) async fn put(&mut self, running: String, config: Config) {
+    pub(super) async fn put(
+        &mut self,
+        running: String,
+        config: Config,
+        secrets: Result<Option<Secrets>, SecretsError>,
+    ) {
         let leaving: Vec<String> = self
             .ports
             .iter()
@@ -92,6 +100,7 @@ impl Control {
             self.tune_tap(&name).await;
         }
         self.put_in_force();
+        self.put_tunnels(secrets).await;
         self.open_ports().await;
     }
 
@@ -434,6 +443,7 @@ impl Control {
     /// Closes every port and undoes what was changed on devices.
     pub(crate) async fn shut_down(&mut self) {
         self.config.ports.clear();
+        self.end_tunnels().await;
         let closed = std::mem::take(&mut self.ports).into_iter().collect();
         self.put_in_force();
         self.retire(closed).await;
@@ -449,19 +459,30 @@ impl Port {
     }
 }
 
+/// What tells the control plane of the world.
+pub(crate) struct Told {
+    /// Devices that come, go and change.
+    pub(crate) links: mpsc::Receiver<LinkEvent>,
+    /// Queues that ended.
+    pub(crate) ended: mpsc::UnboundedReceiver<QueueEnded>,
+    /// Peers that connected to a socket.
+    pub(crate) connected: mpsc::Receiver<Connected>,
+    /// News of tunnels.
+    pub(crate) happened: mpsc::UnboundedReceiver<Happened>,
+}
+
 /// Tends the ports: follows devices that come and go, queues that end, peers that connect.
-pub(crate) async fn tend(
-    control: Shared,
-    mut links: mpsc::Receiver<LinkEvent>,
-    mut ended: mpsc::UnboundedReceiver<QueueEnded>,
-    mut connected: mpsc::Receiver<Connected>,
-) {
+pub(crate) async fn tend(control: Shared, told: Told) {
+    let Told { mut links, mut ended, mut connected, mut happened } = told;
     let mut tick = tokio::time::interval(TICK);
     loop {
         tokio::select! {
             Some(event) = links.recv() => control.lock().await.link_event(event).await,
             Some(queue) = ended.recv() => control.lock().await.queue_ended(queue).await,
             Some(peer) = connected.recv() => control.lock().await.socket_connected(peer).await,
+            Some(happened) = happened.recv() => {
+                control.lock().await.tunnel_happened(happened).await;
+            }
             _ = tick.tick() => {
                 let mut control = control.lock().await;
                 control.sweep();

@@ -13,7 +13,10 @@ use weft_core::{
 };
 use weft_vlan::VlanSet;
 
-use super::sockets::SocketTask;
+use super::{
+    sockets::SocketTask,
+    tunnels::{TunnelPort, Tunnels},
+};
 use crate::{
     clock,
     config_file::ConfigFile,
@@ -37,6 +40,7 @@ pub(crate) struct Control {
     pub(super) free_ids: BTreeSet<PortId>,
     pub(super) pool: Pool,
     pub(super) devices: Devices,
+    pub(super) tunnels: Tunnels,
     pub(super) started: Timestamp,
     pub(super) generations: u64,
     /// Where tasks that serve sockets report; the receiver is [`super::ports::tend`]'s.
@@ -100,6 +104,7 @@ impl Control {
         devices: Devices,
         file: ConfigFile,
         connected: mpsc::Sender<super::sockets::Connected>,
+        tunnels: Tunnels,
     ) -> Self {
         let free_ids = (0..PortId::LIMIT)
             .filter_map(|index| PortId::new(u16::try_from(index).ok()?))
@@ -113,6 +118,7 @@ impl Control {
             free_ids,
             pool: workers,
             devices,
+            tunnels,
             started: clock::now(),
             generations: 0,
             connected,
@@ -146,6 +152,16 @@ impl Control {
             };
             (port.id, planned)
         });
+        let tunnels = self.tunnels.ports().filter_map(|port| {
+            let planned = PlannedPort {
+                // The switch may be gone a moment before the tunnel's port is.
+                switch: *index.get(port.switch.as_str())?,
+                egress: Some(port.egress.clone()),
+                counters: port.counters.clone(),
+            };
+            Some((port.id, planned))
+        });
+        let ports = ports.chain(tunnels);
         let switches = self.switches.values().map(|switch| switch.compiled.clone()).collect();
         self.pool.swap(Plan::new(switches, ports));
     }
@@ -168,6 +184,7 @@ impl Control {
         let config = &self.config.switches[name];
         let members =
             || self.ports.values().filter(|port| port.config.switch == name && port.config.enabled);
+        let tunnels = self.tunnels.ports().filter(|port| port.switch == name);
         let statics =
             self.config.fdb.iter().filter(|entry| entry.switch == name).filter_map(|entry| {
                 // One of a disabled port still says whose address it is.
@@ -177,14 +194,16 @@ impl Control {
         SwitchSpec {
             ageing: config.mac_ageing,
             mac_limit: config.mac_limit,
-            ports: members().map(Port::spec).collect(),
+            ports: members().map(Port::spec).chain(tunnels.map(TunnelPort::spec)).collect(),
             statics: statics.collect(),
         }
     }
 
     /// Returns the name of the port with this id.
     pub(super) fn name_of(&self, id: PortId) -> Option<&str> {
-        self.ports.iter().find(|(_, port)| port.id == id).map(|(name, _)| name.as_str())
+        let ports = self.ports.iter().map(|(name, port)| (name, port.id));
+        let tunnels = self.tunnels.ports().map(|port| (&port.name, port.id));
+        ports.chain(tunnels).find(|&(_, other)| other == id).map(|(name, _)| name.as_str())
     }
 }
 

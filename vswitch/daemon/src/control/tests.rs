@@ -8,6 +8,7 @@ use weft_config::Config;
 use super::{
     sockets::Connected,
     state::{Control, Link},
+    tunnels::Tunnels,
 };
 use crate::{config_file::ConfigFile, device::Devices, plane::Pool};
 
@@ -17,11 +18,12 @@ async fn control(directory: &Path) -> (Control, mpsc::Receiver<Connected>) {
     let pool = Pool::start(1, &mpsc::unbounded_channel().0).unwrap();
     let devices = Devices::new(&directory.join("state")).await.unwrap();
     let (sender, connected) = mpsc::channel(16);
-    (Control::new(pool, devices, file, sender), connected)
+    let tunnels = Tunnels::new(directory, mpsc::unbounded_channel().0, mpsc::channel(1).0);
+    (Control::new(pool, devices, file, sender, tunnels), connected)
 }
 
 async fn put(control: &mut Control, text: &str) {
-    control.put(text.to_owned(), Config::parse(text).unwrap()).await;
+    control.put(text.to_owned(), Config::parse(text).unwrap(), Ok(None)).await;
 }
 
 fn is_open(control: &Control, port: &str) -> bool {

@@ -251,8 +251,7 @@ impl Worker {
             return tracing::error!(worker = self.id, %fault, "nothing is received from peers");
         };
         // The control plane may be gone already when the daemon ends.
-        let _ =
-            self.ended.send(QueueEnded { port, generation: attachment.generation, fault });
+        let _ = self.ended.send(QueueEnded { port, generation: attachment.generation, fault });
     }
 }
 

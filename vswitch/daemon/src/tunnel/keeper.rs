@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{mpsc::UnboundedSender, oneshot};
+use tokio::sync::oneshot;
 use weft_ports::udp::Socket;
 use weft_vpn::{
     Control, Event, Host, HostConfig, HostError, Kind, PAYLOAD_AT, PathMtu, PeerConfig, PeerId,
@@ -102,7 +102,7 @@ impl Keeper {
         socket: Socket,
         directory: Arc<Directory>,
         (notes, inbox): (Notes, Inbox),
-        news: UnboundedSender<News>,
+        news: Box<dyn Fn(News) + Send>,
     ) -> io::Result<Self> {
         let office = Office {
             host: Host::new(clock::elapsed(), config, random),
@@ -114,6 +114,16 @@ impl Keeper {
         };
         let thread = Builder::new().name("weft-keeper".into()).spawn(move || office.run(&inbox))?;
         Ok(Self { notes, thread: Some(thread) })
+    }
+
+    /// Adds a peer.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    pub(crate) async fn add(&self, peer: Arc<Peer>, config: PeerConfig) -> Result<(), HostError> {
+        let (answer, added) = oneshot::channel();
+        self.command(Command::Add(peer, Box::new(config), answer));
+        added.await.unwrap_or(Err(HostError::UnknownPeer))
     }
 
     /// Has something done.
@@ -156,7 +166,7 @@ struct Office<R> {
     directory: Arc<Directory>,
     peers: BTreeMap<PeerId, Kept>,
     stamps: Stamps,
-    news: UnboundedSender<News>,
+    news: Box<dyn Fn(News) + Send>,
 }
 
 impl<R: weft_vpn::Random> Office<R> {
@@ -269,7 +279,7 @@ impl<R: weft_vpn::Random> Office<R> {
         let nonce = u64::from_le_bytes(nonce);
         kept.pings.insert(nonce, (now, answer));
         let ping = Control::Ping { nonce, time: now.as_nanos() as u64 };
-        self.say(now, peer, ping, Control::ROOM);
+        self.say(now, peer, ping);
     }
 
     /// Takes what a peer's tunnel says about the path, in a datagram of so many bytes.
@@ -278,14 +288,14 @@ impl<R: weft_vpn::Random> Office<R> {
         match Control::read(payload) {
             Ok(Control::Probe { nonce }) => {
                 let size = u16::try_from(size).unwrap_or(u16::MAX);
-                self.say(now, peer, Control::ProbeAnswer { nonce, size }, Control::ROOM);
+                self.say(now, peer, Control::ProbeAnswer { nonce, size });
             }
             Ok(Control::ProbeAnswer { nonce, size }) => {
                 kept.path.answered(now, nonce, size);
                 kept.peer.set_path(kept.path.current());
             }
             Ok(Control::Ping { nonce, time }) => {
-                self.say(now, peer, Control::Pong { nonce, time }, Control::ROOM);
+                self.say(now, peer, Control::Pong { nonce, time });
             }
             Ok(Control::Pong { nonce, .. }) => {
                 if let Some((asked, answer)) = kept.pings.remove(&nonce) {
@@ -299,7 +309,7 @@ impl<R: weft_vpn::Random> Office<R> {
     }
 
     /// Seals a word to a peer's tunnel, in a payload of `len` bytes at most, and sends it.
-    fn say(&self, now: Duration, peer: PeerId, word: Control, len: usize) -> io::Result<()> {
+    fn try_say(&self, now: Duration, peer: PeerId, word: Control, len: usize) -> io::Result<()> {
         let Some(kept) = self.peers.get(&peer) else { return Ok(()) };
         let (Some(session), Some(address)) = (&kept.session, kept.address) else { return Ok(()) };
         let mut record = vec![0; record_len(len)];
@@ -308,6 +318,13 @@ impl<R: weft_vpn::Random> Office<R> {
             Ok(len) => self.socket.send_to(&record[..len], address),
             // The session is about to be replaced; the word is said again by whoever needs it.
             Err(_) => Ok(()),
+        }
+    }
+
+    /// Says something to a peer's tunnel; a word that is lost is asked for again.
+    fn say(&self, now: Duration, peer: PeerId, word: Control) {
+        if let Err(error) = self.try_say(now, peer, word, Control::ROOM) {
+            tracing::debug!(?peer, %error, "word not sent");
         }
     }
 
@@ -324,7 +341,8 @@ impl<R: weft_vpn::Random> Office<R> {
                 kept.sealed = sealed;
                 kept.path.handle_timeout(now, largest_sent);
             }
-            while let Some(probe) = self.peers.get_mut(&id).and_then(|kept| kept.path.poll_transmit(now))
+            while let Some(probe) =
+                self.peers.get_mut(&id).and_then(|kept| kept.path.poll_transmit(now))
             {
                 if !self.probe(now, id, probe) {
                     break;
@@ -340,7 +358,7 @@ impl<R: weft_vpn::Random> Office<R> {
     fn probe(&mut self, now: Duration, peer: PeerId, probe: Probe) -> bool {
         let Some(len) = payload_room(probe.size.into()) else { return false };
         let word = Control::Probe { nonce: probe.nonce };
-        let sent = self.say(now, peer, word, len);
+        let sent = self.try_say(now, peer, word, len);
         let too_large = sent.is_err_and(|error| error.raw_os_error() == Some(MESSAGE_SIZE));
         if too_large && let Some(kept) = self.peers.get_mut(&peer) {
             kept.path.refused(now, probe.nonce);
@@ -421,8 +439,7 @@ impl<R: weft_vpn::Random> Office<R> {
     }
 
     fn tell(&self, news: News) {
-        // The control plane is gone only when the daemon ends.
-        let _ = self.news.send(news);
+        (self.news)(news);
     }
 
     fn save(&mut self, now: Duration, at_once: bool) {

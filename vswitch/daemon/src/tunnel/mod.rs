@@ -9,6 +9,8 @@
 //!                  Keeper ─► Directory                  one thread
 //! ```
 
+#![allow(dead_code)]
+
 mod counts;
 mod directory;
 mod incoming;
@@ -19,7 +21,7 @@ mod stamps;
 
 pub(crate) use directory::{Carried, Directory, Peer};
 pub(crate) use incoming::Incoming;
-pub(crate) use keeper::{Command, Keeper, News, PeerReport, Report};
-pub(crate) use notes::{Notes, OverlayMessage};
+pub(crate) use keeper::{Command, Keeper, News, Report};
+pub(crate) use notes::{Notes, OVERLAY_MAX, OverlayMessage, notes};
 pub(crate) use outgoing::{Outgoing, SharedSender};
 pub(crate) use stamps::Stamps;

@@ -22,7 +22,7 @@ const HEAVY: usize = 32;
 /// A handshake's message is smaller; what is larger is none.
 const HANDSHAKE_MAX: usize = 512;
 /// Messages between overlays that wait at most.
-pub(super) const OVERLAY_MAX: usize = 4096;
+pub(crate) const OVERLAY_MAX: usize = 4096;
 
 /// What the keeper is told by workers.
 pub(super) enum Note {
@@ -68,13 +68,13 @@ struct Shared {
 }
 
 /// The keeper's end.
-pub(super) struct Inbox {
+pub(crate) struct Inbox {
     notes: Receiver<Note>,
     shared: Arc<Shared>,
 }
 
 /// Makes both ends.
-pub(super) fn notes(overlay: mpsc::Sender<OverlayMessage>) -> (Notes, Inbox) {
+pub(crate) fn notes(overlay: mpsc::Sender<OverlayMessage>) -> (Notes, Inbox) {
     let (keeper, notes) = channel();
     let shared = Arc::new(Shared::default());
     (Notes { keeper, overlay, shared: shared.clone() }, Inbox { notes, shared })

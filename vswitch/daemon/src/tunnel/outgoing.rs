@@ -20,7 +20,8 @@ use weft_ports::{
 };
 use weft_vlan::{Offload, Priority, Tags, VlanId};
 use weft_vpn::{
-    FRAGMENT_HEADER, Fragments, Kind, LONGEST_BUNDLE, PAYLOAD_AT, SealError, Session, payload_room, record_len,
+    FRAGMENT_HEADER, Fragments, Kind, LONGEST_BUNDLE, PAYLOAD_AT, SealError, Session, payload_room,
+    record_len,
 };
 use zerocopy::IntoBytes;
 
@@ -205,7 +206,8 @@ impl Records<'_> {
             count += 1;
             match others.next() {
                 Some(Ok(other))
-                    if count < FRAMES_MAX && other.joins(segment, mark, room - bundle.written()) =>
+                    if count < FRAMES_MAX
+                        && other.joins(segment, mark, room - bundle.written()) =>
                 {
                     frame = other;
                 }

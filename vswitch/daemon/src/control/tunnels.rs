@@ -1,0 +1,455 @@
+//! The life of tunnels: sockets and keeper while `[vpn]` is configured, and for each peer a port on every switch that
+//! it has a segment on. What did not change is not touched: sessions outlive a change of other things.
+
+#![allow(dead_code)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use tokio::sync::{mpsc, oneshot};
+use weft_config::{Cipher, Config, Endpoint, PeerConfig, VpnConfig};
+use weft_core::{Guards, Isolation, PortId, PortKind, PortSpec};
+use weft_overlay::SegmentId;
+use weft_ports::udp::{self, Segmentation};
+use weft_vlan::{PortVlan, Tpid, VlanId, VlanSet};
+use weft_vpn::{DownReason, HostConfig, PeerId, PeerState, Suite, Suites};
+
+use super::{
+    secrets::{Secrets, SecretsError},
+    state::Control,
+};
+use crate::{
+    plane::{Egress, PortCounters},
+    tunnel::{
+        Carried, Command, Directory, Incoming, Keeper, News, Notes, Outgoing, OverlayMessage, Peer,
+        Report, SharedSender, Stamps, notes,
+    },
+};
+
+/// Frames of guests may be as long as they like: what the path does not carry is cut.
+const TUNNEL_MTU: u32 = 65_535;
+/// Troubles of a peer that are remembered.
+const TROUBLES: usize = 8;
+
+/// The tunnels, running or not.
+pub(crate) struct Tunnels {
+    state_dir: PathBuf,
+    /// What stands behind [`Control::tunnel_news`].
+    news: mpsc::UnboundedSender<Happened>,
+    overlay: mpsc::Sender<OverlayMessage>,
+    running: Option<Running>,
+    /// Why they do not run although they are configured.
+    pub(super) trouble: Option<String>,
+}
+
+/// What happened to a tunnel.
+#[derive(Debug)]
+pub(crate) enum Happened {
+    /// The keeper says so.
+    Told(News),
+    /// The name of a peer's endpoint means this address.
+    Resolved(String, SocketAddr),
+}
+
+struct Running {
+    listen: SocketAddr,
+    dscp: u8,
+    keeper: Keeper,
+    notes: Notes,
+    senders: Vec<SharedSender>,
+    peers: BTreeMap<String, Tunnel>,
+}
+
+/// One peer.
+pub(super) struct Tunnel {
+    pub(super) peer: Arc<Peer>,
+    pub(super) config: PeerConfig,
+    pub(super) state: PeerState,
+    /// What is wrong, the latest last.
+    pub(super) troubles: Vec<String>,
+    pub(super) ports: Vec<TunnelPort>,
+}
+
+/// A peer's port on one switch.
+pub(super) struct TunnelPort {
+    pub(super) name: String,
+    pub(super) id: PortId,
+    pub(super) switch: String,
+    pub(super) segments: Vec<(SegmentId, VlanId)>,
+    pub(super) counters: Arc<PortCounters>,
+    pub(super) egress: Arc<Egress>,
+}
+
+impl Tunnels {
+    /// None yet.
+    pub(crate) fn new(
+        state_dir: &Path,
+        news: mpsc::UnboundedSender<Happened>,
+        overlay: mpsc::Sender<OverlayMessage>,
+    ) -> Self {
+        Self { state_dir: state_dir.to_owned(), news, overlay, running: None, trouble: None }
+    }
+
+    /// Returns the peers, by name.
+    pub(super) fn peers(&self) -> impl Iterator<Item = (&String, &Tunnel)> {
+        self.running.iter().flat_map(|running| &running.peers)
+    }
+
+    /// Returns every port of every peer.
+    pub(super) fn ports(&self) -> impl Iterator<Item = &TunnelPort> {
+        self.peers().flat_map(|(_, tunnel)| &tunnel.ports)
+    }
+
+    fn find(&mut self, id: PeerId) -> Option<(&String, &mut Tunnel)> {
+        let peers = self.running.iter_mut().flat_map(|running| &mut running.peers);
+        peers.into_iter().find(|(_, tunnel)| tunnel.peer.id() == id)
+    }
+
+    /// Has the keeper do something, where there is one.
+    pub(super) fn command(&self, command: Command) {
+        if let Some(running) = &self.running {
+            running.keeper.command(command);
+        }
+    }
+
+    /// Asks the keeper how the peers are.
+    pub(super) async fn report(&self) -> Option<Report> {
+        let (answer, report) = oneshot::channel();
+        self.running.as_ref()?.keeper.command(Command::Report(answer));
+        report.await.ok()
+    }
+
+    /// Returns handshakes and records that belong to no peer: datagrams lost in a flood, records of no session.
+    pub(super) fn lost(&self) -> (u64, u64) {
+        self.running.as_ref().map_or((0, 0), |running| running.notes.lost())
+    }
+}
+
+impl TunnelPort {
+    /// Returns the port as the switch sees it: a trunk of the segments' VLANs.
+    pub(super) fn spec(&self) -> PortSpec {
+        PortSpec {
+            id: self.id,
+            kind: PortKind::Tunnel,
+            blocked: VlanSet::new(),
+            vlan: self.vlan(),
+            mtu: TUNNEL_MTU,
+            mac_limit: None,
+            guards: Guards::default(),
+            isolation: Isolation::Open,
+            flood_limit: None,
+        }
+    }
+
+    /// Returns its VLAN mode.
+    pub(super) fn vlan(&self) -> PortVlan {
+        let members = self.segments.iter().map(|&(_, vlan)| vlan).collect();
+        PortVlan::Trunk { members, native: None, tpid: Tpid::Dot1Q }
+    }
+}
+
+/// Reads the keys of a configuration that has tunnels.
+pub(super) fn read_secrets(config: &Config) -> Result<Option<Secrets>, SecretsError> {
+    config.vpn.as_ref().map(Secrets::read).transpose()
+}
+
+impl Control {
+    /// Brings the tunnels to what is configured, with these keys.
+    pub(super) async fn put_tunnels(&mut self, secrets: Result<Option<Secrets>, SecretsError>) {
+        self.tunnels.trouble = None;
+        let Some(vpn) = self.config.vpn.clone() else { return self.end_tunnels().await };
+        let secrets = match secrets {
+            Ok(Some(secrets)) => secrets,
+            Ok(None) => return,
+            Err(error) => {
+                self.end_tunnels().await;
+                tracing::error!(%error, help = error.help(), "no tunnels");
+                self.tunnels.trouble = Some(format!("no tunnels: {error}"));
+                return;
+            }
+        };
+        let is_other = |running: &Running| (running.listen, running.dscp) != (vpn.listen, vpn.dscp);
+        if self.tunnels.running.as_ref().is_some_and(is_other) {
+            self.end_tunnels().await;
+        }
+        let begun = match self.tunnels.running {
+            Some(_) => self.change_keys(&secrets).await,
+            None => self.begin_tunnels(&vpn, &secrets),
+        };
+        if let Err(trouble) = begun {
+            tracing::error!(trouble, "no tunnels");
+            self.tunnels.trouble = Some(trouble);
+            return;
+        }
+        self.put_peers(&vpn, &secrets).await;
+    }
+
+    fn begin_tunnels(&mut self, vpn: &VpnConfig, secrets: &Secrets) -> Result<(), String> {
+        let workers = self.pool.workers();
+        let sockets = udp::open(vpn.listen, workers, Segmentation::Kernel)
+            .map_err(|error| format!("no tunnels: cannot listen on {}: {error}", vpn.listen))?;
+        let stamps = Stamps::load(&self.tunnels.state_dir).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the handshakes of earlier are forgotten");
+            Stamps::default()
+        });
+        let config = HostConfig {
+            private_key: secrets.private.clone(),
+            previous_private_key: secrets.previous.clone(),
+            mark: stamps.mark(),
+        };
+        let directory = Arc::new(Directory::default());
+        let (notes, inbox) = notes(self.tunnels.overlay.clone());
+        let happened = self.tunnels.news.clone();
+        let tell = move |news| {
+            let _ = happened.send(Happened::Told(news));
+        };
+        let first = sockets.first().ok_or("no tunnels: there is no worker")?.clone();
+        let inbox = (notes.clone(), inbox);
+        let keeper = Keeper::start(config, stamps, first, directory.clone(), inbox, Box::new(tell))
+            .map_err(|error| format!("no tunnels: {error}"))?;
+        let incoming = sockets
+            .iter()
+            .map(|socket| Incoming::new(socket.receiver(), directory.clone(), notes.clone()));
+        self.pool.attach_tunnels(incoming);
+        let senders = sockets.iter().map(|socket| Arc::new(Mutex::new(socket.sender()))).collect();
+        self.tunnels.running = Some(Running {
+            listen: vpn.listen,
+            dscp: vpn.dscp,
+            keeper,
+            notes,
+            senders,
+            peers: BTreeMap::new(),
+        });
+        tracing::info!(listen = %vpn.listen, "tunnels begin");
+        Ok(())
+    }
+
+    async fn change_keys(&self, secrets: &Secrets) -> Result<(), String> {
+        let (answer, changed) = oneshot::channel();
+        self.tunnels.command(Command::SetKeys(
+            secrets.private.clone(),
+            secrets.previous.clone(),
+            answer,
+        ));
+        match changed.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(format!("the keys stay as they were: {error}")),
+            Err(_) => Err("the keeper of the tunnels has ended".to_owned()),
+        }
+    }
+
+    /// Closes every tunnel.
+    pub(super) async fn end_tunnels(&mut self) {
+        let Some(running) = self.tunnels.running.take() else { return };
+        self.pool.detach_tunnels();
+        self.put_in_force();
+        let ports = running.peers.into_values().flat_map(|tunnel| tunnel.ports).collect();
+        self.retire_tunnel_ports(ports).await;
+        tracing::info!("tunnels ended");
+    }
+
+    /// Brings the peers to what is configured.
+    async fn put_peers(&mut self, vpn: &VpnConfig, secrets: &Secrets) {
+        let Some(mut running) = self.tunnels.running.take() else { return };
+        let mut leaving = Vec::new();
+        let gone = running.peers.extract_if(.., |name, tunnel| {
+            vpn.peers.get(name).is_none_or(|new| new.public_key != tunnel.config.public_key)
+        });
+        for (name, tunnel) in gone.collect::<Vec<_>>() {
+            running.keeper.command(Command::Remove(tunnel.peer.id()));
+            leaving.extend(tunnel.ports);
+            tracing::info!(peer = name, "peer removed");
+        }
+        for (name, config) in &vpn.peers {
+            let preshared = secrets.preshared.get(name).cloned();
+            match running.peers.get_mut(name) {
+                Some(tunnel) => {
+                    let id = tunnel.peer.id();
+                    running.keeper.command(Command::SetPresharedKey(id, preshared));
+                    if tunnel.config.ciphers != config.ciphers {
+                        running.keeper.command(Command::SetSuites(id, suites(&config.ciphers)));
+                    }
+                    if tunnel.config.endpoint != config.endpoint {
+                        let address = self.address_of(name, config.endpoint.as_ref());
+                        running.keeper.command(Command::SetEndpoint(id, address));
+                    }
+                    tunnel.config = config.clone();
+                }
+                None => {
+                    let Some(id) = free_id(&running.peers) else { break };
+                    let peer = Arc::new(Peer::new(id, getrandom::u32().unwrap_or_default()));
+                    let to_keeper = weft_vpn::PeerConfig {
+                        key: config.public_key,
+                        preshared_key: preshared,
+                        endpoint: self.address_of(name, config.endpoint.as_ref()),
+                        suites: suites(&config.ciphers),
+                        greatest: None,
+                    };
+                    let added = running.keeper.add(peer.clone(), to_keeper).await;
+                    let troubles = added.err().map(|error| error.to_string()).into_iter().collect();
+                    let tunnel = Tunnel {
+                        peer,
+                        config: config.clone(),
+                        state: PeerState::Down(DownReason::NoSession),
+                        troubles,
+                        ports: Vec::new(),
+                    };
+                    running.peers.insert(name.clone(), tunnel);
+                }
+            }
+        }
+        for (name, tunnel) in &mut running.peers {
+            let wanted = self.segments_of(&tunnel.config);
+            let stays = |port: &TunnelPort| wanted.contains_key(&port.switch);
+            leaving.extend(tunnel.ports.extract_if(.., |port| !stays(port)));
+            for (position, (switch, segments)) in wanted.into_iter().enumerate() {
+                if let Some(port) = tunnel.ports.iter_mut().find(|port| port.switch == switch) {
+                    port.segments = segments;
+                    continue;
+                }
+                let Some(id) = self.free_ids.pop_first() else { break };
+                let queue = |sender: &SharedSender| {
+                    let queue = Outgoing::new(
+                        id,
+                        tunnel.peer.clone(),
+                        sender.clone(),
+                        running.notes.clone(),
+                        running.dscp,
+                    );
+                    Box::new(queue) as _
+                };
+                let egress = Arc::new(Egress::new(running.senders.iter().map(queue).collect()));
+                let name = match position {
+                    0 => format!("vpn.{name}"),
+                    _ => format!("vpn.{name}@{switch}"),
+                };
+                let counters = Arc::new(PortCounters::new(self.pool.workers()));
+                tunnel.ports.push(TunnelPort { name, id, switch, segments, counters, egress });
+            }
+            tunnel.peer.carry(carried(&tunnel.ports));
+        }
+        self.tunnels.running = Some(running);
+        self.put_in_force();
+        self.retire_tunnel_ports(leaving).await;
+    }
+
+    /// Returns the segments that a peer may carry, by switch.
+    fn segments_of(&self, config: &PeerConfig) -> BTreeMap<String, Vec<(SegmentId, VlanId)>> {
+        let mut by_switch: BTreeMap<String, Vec<(SegmentId, VlanId)>> = BTreeMap::new();
+        for segment in config.segments.iter().filter_map(|name| self.config.segments.get(name)) {
+            if let Some(id) = SegmentId::new(segment.id.get()) {
+                by_switch.entry(segment.switch.clone()).or_default().push((id, segment.vlan));
+            }
+        }
+        by_switch
+    }
+
+    /// Gives back what ports of tunnels held that are not in force any more.
+    async fn retire_tunnel_ports(&mut self, ports: Vec<TunnelPort>) {
+        if ports.is_empty() {
+            return;
+        }
+        self.pool.pass().await;
+        for port in ports {
+            for switch in self.switches.values() {
+                switch.fdb.forget_port(port.id);
+            }
+            self.free_ids.insert(port.id);
+        }
+    }
+
+    /// Returns the address that an endpoint is known to have; a name is asked for, and told when there is an answer.
+    fn address_of(&self, peer: &str, endpoint: Option<&Endpoint>) -> Option<SocketAddr> {
+        match endpoint? {
+            Endpoint::Address(address) => Some(*address),
+            Endpoint::Name { host, port } => {
+                let (peer, host, port) = (peer.to_owned(), host.clone(), *port);
+                let happened = self.tunnels.news.clone();
+                tokio::spawn(async move {
+                    match tokio::net::lookup_host((host.as_str(), port)).await {
+                        Ok(mut addresses) => {
+                            if let Some(address) = addresses.next() {
+                                let _ = happened.send(Happened::Resolved(peer, address));
+                            }
+                        }
+                        Err(error) => tracing::warn!(peer, host, %error, "name not found"),
+                    }
+                });
+                None
+            }
+        }
+    }
+
+    /// Takes in what happened to a tunnel.
+    pub(super) async fn tunnel_happened(&mut self, happened: Happened) {
+        match happened {
+            Happened::Told(News::Stamps(stamps)) => {
+                let directory = self.tunnels.state_dir.clone();
+                let written = tokio::task::spawn_blocking(move || stamps.write(&directory)).await;
+                if let Ok(Err(error)) = written {
+                    tracing::warn!(%error, "cannot keep the timestamps of handshakes");
+                }
+            }
+            Happened::Told(News::State(id, state)) => {
+                let Some((name, tunnel)) = self.tunnels.find(id) else { return };
+                tunnel.state = state;
+                match state {
+                    PeerState::Up => {
+                        tunnel.troubles.clear();
+                        tracing::info!(peer = name, "peer up");
+                    }
+                    PeerState::Handshaking => tracing::debug!(peer = name, "handshake"),
+                    PeerState::Down(reason) => {
+                        tracing::info!(peer = name, reason = reason.as_str(), "peer down");
+                    }
+                }
+            }
+            Happened::Told(News::Trouble(id, text)) => {
+                let Some((name, tunnel)) = self.tunnels.find(id) else { return };
+                tracing::warn!(peer = name, "{text}");
+                tunnel.troubles.retain(|known| *known != text);
+                tunnel.troubles.push(text);
+                if tunnel.troubles.len() > TROUBLES {
+                    tunnel.troubles.remove(0);
+                }
+            }
+            Happened::Told(News::Unanswered(id)) => {
+                let Some((name, tunnel)) = self.tunnels.find(id) else { return };
+                let (name, endpoint) = (name.clone(), tunnel.config.endpoint.clone());
+                self.address_of(&name, endpoint.as_ref());
+            }
+            Happened::Resolved(name, address) => {
+                let Some((_, tunnel)) = self.tunnels.peers().find(|(known, _)| **known == name)
+                else {
+                    return;
+                };
+                self.tunnels.command(Command::SetEndpoint(tunnel.peer.id(), Some(address)));
+            }
+        }
+    }
+}
+
+fn carried(ports: &[TunnelPort]) -> Carried {
+    let segments = ports
+        .iter()
+        .flat_map(|port| port.segments.iter().map(|&(segment, vlan)| (segment, port.id, vlan)));
+    segments.collect()
+}
+
+fn free_id(peers: &BTreeMap<String, Tunnel>) -> Option<PeerId> {
+    let used: BTreeSet<PeerId> = peers.values().map(|tunnel| tunnel.peer.id()).collect();
+    (0..=u16::MAX).map(PeerId).find(|id| !used.contains(id))
+}
+
+/// Returns the suites that a list of ciphers allows; an empty list allows all, AES first where the processor has it.
+fn suites(ciphers: &[Cipher]) -> Suites {
+    let named = ciphers.iter().map(|cipher| match cipher {
+        Cipher::Aes256Gcm => Suite::Aes256Gcm,
+        Cipher::Chacha20Poly1305 => Suite::ChaCha20Poly1305,
+    });
+    Suites::new(named).unwrap_or_default()
+}
