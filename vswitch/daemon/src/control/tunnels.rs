@@ -256,14 +256,16 @@ impl Control {
     async fn put_peers(&mut self, vpn: &VpnConfig, secrets: &Secrets) {
         let Some(mut running) = self.tunnels.running.take() else { return };
         let mut leaving = Vec::new();
-        let gone = running.peers.extract_if(.., |name, tunnel| {
-            vpn.peers.get(name).is_none_or(|new| new.public_key != tunnel.config.public_key)
+        running.peers.retain(|name, tunnel| {
+            let key = vpn.peers.get(name).map(|new| new.public_key);
+            let stays = key == Some(tunnel.config.public_key);
+            if !stays {
+                running.keeper.command(Command::Remove(tunnel.peer.id()));
+                leaving.append(&mut tunnel.ports);
+                tracing::info!(peer = name, "peer removed");
+            }
+            stays
         });
-        for (name, tunnel) in gone.collect::<Vec<_>>() {
-            running.keeper.command(Command::Remove(tunnel.peer.id()));
-            leaving.extend(tunnel.ports);
-            tracing::info!(peer = name, "peer removed");
-        }
         for (name, config) in &vpn.peers {
             let preshared = secrets.preshared.get(name).cloned();
             match running.peers.get_mut(name) {
