@@ -184,3 +184,91 @@ fn mac(key: &[u8], data: &[u8]) -> [u8; MAC] {
     Update::update(&mut mac, data);
     mac.finalize_fixed().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test::{Dice, bytes, hex};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn keys() -> MacKeys {
+        // RFC 7748 §6.1, Alice.
+        let key = bytes("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a");
+        MacKeys::new(&PublicKey::new(key).unwrap())
+    }
+
+    fn message() -> Vec<u8> {
+        (0..40).chain([0; MACS]).collect()
+    }
+
+    /// Computed with Python's hashlib.
+    #[test]
+    fn macs_are_those_of_an_independent_blake2s() {
+        let mut message = message();
+        let mac1 = keys().mark(&mut message, Some(&[0xc0; 16]));
+        assert_eq!(hex(&mac1), "1bc86107df41654c41bbb83c82fa21c4");
+        assert_eq!(message[40..56], mac1);
+        assert_eq!(hex(&message[56..]), "3372bfc544dc23f51aeb475da622e725");
+        let cookie = mac(&[7; 32], &place("192.0.2.1:51900".parse().unwrap()));
+        assert_eq!(hex(&cookie), "650013968dd0bc4d93e9c393034e372c");
+    }
+
+    #[test]
+    fn mac1_covers_every_byte_before_it_and_is_for_one_host() {
+        let mut message = message();
+        keys().mark(&mut message, None);
+        assert!(keys().knows_us(&message));
+        for byte in 0..56 {
+            let mut changed = message.clone();
+            changed[byte] ^= 1;
+            assert!(!keys().knows_us(&changed), "byte {byte}");
+        }
+        let other = MacKeys::new(&crate::PrivateKey::generate(&mut Dice::new(1)).public());
+        assert!(!other.knows_us(&message));
+    }
+
+    #[test]
+    fn a_cookie_goes_to_one_message_and_comes_back_from_one_place() {
+        let (mut dice, mut message) = (Dice::new(2), message());
+        let mut baker = Baker::new(SECOND, &mut dice);
+        let from = "192.0.2.1:51900".parse().unwrap();
+        let mac1 = keys().mark(&mut message, None);
+        assert!(!baker.recognises(SECOND, &mut dice, from, &message), "no mac2");
+
+        let (nonce, sealed) = baker.bake(SECOND, &mut dice, &keys(), from, &message);
+        let sealed: [u8; SEALED_COOKIE] = sealed.try_into().unwrap();
+        assert_eq!(keys().open(&[0; MAC], &nonce, &sealed), None, "it answers another message");
+        let cookie = keys().open(&mac1, &nonce, &sealed).unwrap();
+        keys().mark(&mut message, Some(&cookie));
+        for (place, known) in [
+            ("192.0.2.1:51900", true),
+            ("[::ffff:192.0.2.1]:51900", true),
+            ("192.0.2.1:51901", false),
+            ("192.0.2.2:51900", false),
+            ("[2001:db8::1]:51900", false),
+        ] {
+            let place = place.parse().unwrap();
+            assert_eq!(baker.recognises(SECOND, &mut dice, place, &message), known, "{place}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_lives_through_one_change_of_the_secret_and_not_through_two() {
+        for (after, known) in
+            [(0, true), (119, true), (121, true), (239, true), (240, false), (9999, false)]
+        {
+            let (mut dice, mut message) = (Dice::new(3), message());
+            let mut baker = Baker::new(SECOND, &mut dice);
+            let from = "[2001:db8::1]:1".parse().unwrap();
+            let mac1 = keys().mark(&mut message, None);
+            let (nonce, sealed) = baker.bake(SECOND, &mut dice, &keys(), from, &message);
+            let cookie = keys().open(&mac1, &nonce, &sealed.try_into().unwrap()).unwrap();
+            keys().mark(&mut message, Some(&cookie));
+            let now = SECOND * (1 + after);
+            assert_eq!(baker.recognises(now, &mut dice, from, &message), known, "{after} s");
+        }
+        let jar = Jar::new(SECOND, [1; 16]);
+        assert!(jar.fresh(SECOND * 115).is_some() && jar.fresh(SECOND * 116).is_none());
+    }
+}

@@ -306,11 +306,13 @@ impl<R: Random> Host<R> {
             (None, None) => return Err(Refusal::UnknownIndex),
         };
         let cookie = peer.macs.open(&mac1, it.nonce, it.sealed).ok_or(Refusal::BadCookie)?;
-        let pending = pending.map(|pending| (pending.hurried, pending.local, pending.to));
+        // Nor is there haste if the peer's own handshake was quicker.
+        let waits = |hurried: bool| hurried || peer.series.is_none();
+        let pending = pending.map(|it| (waits(it.hurried), it.local, it.to));
         peer.jar = Some(Jar::new(now, cookie));
         match pending {
-            Some((false, local, to)) => self.initiate(now, wall, id, local, to, true),
             Some((true, ..)) => {}
+            Some((false, local, to)) => self.initiate(now, wall, id, local, to, true),
             None => self.answer_again(id, it.receiver, &cookie),
         }
         self.settle(now, id);

@@ -261,8 +261,8 @@ impl Peer {
 
     /// When something is due.
     pub(super) fn due(&self, now: Duration) -> Option<Duration> {
-        let rekey =
-            || self.rekey_at().filter(|_| self.series.is_none() && self.next_attempt.is_none());
+        let at_rest = self.series.is_none() && self.next_attempt.is_none();
+        let rekey = || self.rekey_at().filter(|_| at_rest && self.address(0).is_some());
         // What is past has been seen to.
         let suspect = || self.suspect_at().filter(|&at| at > now);
         [

@@ -134,6 +134,7 @@ impl<R: Random> Host<R> {
         let Some(to) = peer.address(turn / turns) else {
             peer.series = None;
             peer.next_attempt = None;
+            peer.why_down = DownReason::Waiting;
             return;
         };
         self.initiate(now, wall, id, local, to, false);
