@@ -39,7 +39,12 @@ pub(crate) struct Pulse {
     heard: Moment,
     /// The first record since the last heard one that wants an answer.
     asked: Moment,
+    /// When the latest session was made of those that opened a record.
+    latest: Moment,
 }
+
+/// How far apart sessions of one time are made, at most: those that crossed.
+const CROSSED: Duration = Duration::from_secs(5);
 
 impl Pulse {
     /// A record left; `asks` if it is more than a keepalive.
@@ -55,6 +60,18 @@ impl Pulse {
         self.heard.set(now);
         if self.asked.0.load(Relaxed) != 0 {
             self.asked.0.store(0, Relaxed);
+        }
+    }
+
+    /// A session made then opened a record. Says whether it is of the latest, whose records tell where the peer is.
+    pub(crate) fn is_latest(&self, born: Duration) -> bool {
+        match self.latest.get() {
+            Some(latest) if latest > born => latest <= born + CROSSED,
+            Some(latest) if latest == born => true,
+            _ => {
+                self.latest.0.fetch_max(encode(born), Relaxed);
+                true
+            }
         }
     }
 

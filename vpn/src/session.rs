@@ -121,8 +121,8 @@ pub struct Opened {
     pub kind: Kind,
     /// Where in the datagram the payload stands.
     pub payload: Range<usize>,
-    /// No record sealed later was opened before: if it comes from another address than those before it, the peer
-    /// has moved ([`Host::roamed`](crate::Host::roamed)).
+    /// No record sealed later was opened before, under this session or a later one: if it comes from another address
+    /// than those before it, the peer has moved ([`Host::roamed`](crate::Host::roamed)).
     pub newest: bool,
     /// None was opened before under this session ([`Host::confirmed`](crate::Host::confirmed)).
     pub first: bool,
@@ -334,7 +334,8 @@ impl Session {
         }
         self.terms.pulse.heard(now);
         let payload = PAYLOAD_AT..PAYLOAD_AT + payload;
-        Ok(Opened { kind, payload, newest: taken.newest, first: taken.first })
+        let newest = self.terms.pulse.is_latest(self.terms.born) && taken.newest;
+        Ok(Opened { kind, payload, newest, first: taken.first })
     }
 
     fn may_open(&self, now: Duration, counter: u64) -> Result<(), OpenError> {

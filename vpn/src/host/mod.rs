@@ -293,7 +293,12 @@ impl<R: Random> Host<R> {
             held.confirmed = Some(now);
             self.establish(now, id, index);
         }
-        self.move_to(id, from);
+        // A first record that was held back while later sessions were in use tells nothing.
+        let peer = self.peers.get(&id);
+        let held = peer.and_then(|peer| Some((peer, peer.held(index)?)));
+        if held.is_some_and(|(peer, held)| peer.pulse.is_latest(held.session.born())) {
+            self.move_to(id, from);
+        }
         self.settle(now, id);
     }
 

@@ -162,6 +162,22 @@ fn a_record_that_was_overtaken_moves_nothing() {
 }
 
 #[test]
+fn what_was_held_back_until_after_a_rekey_moves_nothing() {
+    let mut net = Net::up(17);
+    net.run(SECOND * 110);
+    net.arrives = Box::new(|_| false);
+    net.send(A, b"held back");
+    let held = net.seen.last().unwrap().clone();
+    net.arrives = Box::new(|_| true);
+    net.run(SECOND * 20);
+    net.assert_connected();
+    net.inject(super::net::attacker(), B, held.bytes);
+    net.run(DELAY);
+    assert_eq!(net.ends[B].got.last().unwrap(), b"held back", "it is the peer's");
+    assert_eq!(net.ends[B].endpoints[&PEER], address(A), "and tells nothing of where it is");
+}
+
+#[test]
 fn a_removed_peer_is_silent_at_once() {
     let mut net = Net::up(12);
     net.send(A, b"data");
