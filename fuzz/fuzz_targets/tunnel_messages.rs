@@ -132,7 +132,8 @@ impl Lab {
                     assert!(may_move);
                     end.endpoint = Some(address);
                 }
-                Event::State { .. } => assert!(may_move),
+                // Records that were opened meanwhile are seen to with the next message.
+                Event::State { .. } => assert!(may_move || end.sending.is_some()),
                 _ => {}
             }
         }
@@ -248,22 +249,20 @@ fuzz_target!(|data: &[u8]| {
     lab.ends[1].load = Load::Calm;
     for _ in 0..700 {
         lab.pass(Duration::from_millis(500));
+        let before = lab.ends.each_ref().map(|end| end.got.len());
         lab.send(0);
         lab.send(1);
         while !lab.waiting.is_empty() {
             lab.arrive();
-            lab.seen.truncate(if lab.waiting.is_empty() { 0 } else { lab.seen.len() });
+        }
+        lab.seen.clear();
+        let connected = |at: usize| {
+            let end = &lab.ends[at];
+            end.got.len() > before[at] && end.endpoint == Some(end_address(1 - at))
+        };
+        if connected(0) && connected(1) {
+            return;
         }
     }
-    let before = lab.ends.each_ref().map(|end| end.got.len());
-    for at in 0..2 {
-        lab.send(at);
-        while !lab.waiting.is_empty() {
-            lab.arrive();
-        }
-    }
-    for at in 0..2 {
-        assert!(lab.ends[at].got.len() > before[at], "{at} hears the other");
-        assert_eq!(lab.ends[at].endpoint, Some(end_address(1 - at)));
-    }
+    panic!("the hosts do not find each other again");
 });
