@@ -5,10 +5,50 @@ use std::path::{Component, Path};
 
 use weft_vpn::{KeyError, PresharedKey, PrivateKey};
 
-use crate::limits::KEY_FILE_MAX;
+use crate::{limits::KEY_FILE_MAX, model::VpnConfig};
 
 /// The bits of `st_mode` that say what kind of file it is, and those of a regular one.
 const KIND: (u32, u32) = (0o170_000, 0o100_000);
+
+/// What is in a key file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// A private key of this host.
+    Private,
+    /// A secret shared with one peer.
+    Preshared,
+}
+
+/// A key file that a configuration names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFile<'c> {
+    /// Who names it: ``peer berlin: `preshared-key-file` ``.
+    pub place: String,
+    /// Its path.
+    pub path: &'c str,
+    /// What is in it.
+    pub content: Content,
+}
+
+impl VpnConfig {
+    /// Returns every key file, this host's own first.
+    pub fn key_files(&self) -> Vec<KeyFile<'_>> {
+        let own = [
+            ("private-key-file", Some(&self.private_key_file)),
+            ("previous-private-key-file", self.previous_private_key_file.as_ref()),
+        ];
+        let own = own.into_iter().filter_map(|(key, path)| {
+            let place = format!("vpn: `{key}`");
+            Some(KeyFile { place, path: path?, content: Content::Private })
+        });
+        let shared = self.peers.iter().filter_map(|(name, peer)| {
+            let path = peer.preshared_key_file.as_deref()?;
+            let place = format!("peer {name}: `preshared-key-file`");
+            Some(KeyFile { place, path, content: Content::Preshared })
+        });
+        own.chain(shared).collect()
+    }
+}
 
 /// Why a key file is not used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -108,6 +108,24 @@ fn a_peer_with_an_own_key_is_named() {
     assert!(error.starts_with("peer berlin: `public-key` is this host's own key"), "{error}");
 }
 
+#[test]
+fn every_key_file_is_named() {
+    let vpn = parsed(FILE).vpn.unwrap();
+    let files: Vec<String> = vpn
+        .key_files()
+        .into_iter()
+        .map(|file| format!("{} {} {:?}", file.place, file.path, file.content))
+        .collect();
+    assert_eq!(
+        files,
+        [
+            "vpn: `private-key-file` /etc/weft/vpn.key Private",
+            "vpn: `previous-private-key-file` /etc/weft/old.key Private",
+            "peer berlin: `preshared-key-file` /etc/weft/berlin.psk Preshared",
+        ]
+    );
+}
+
 /// Compares the plain mistakes of a text with what is expected.
 #[track_caller]
 fn refused(text: &str, expected: &str) {
