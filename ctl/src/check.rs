@@ -1,4 +1,5 @@
-//! `weftctl check`: a configuration file's mistakes with its lines; and how such files are read.
+//! `weftctl check`: a configuration file's mistakes with its lines, and those of the key files that it names; and how
+//! such files are read.
 
 use std::{
     fmt::{self, Write as _},
@@ -13,6 +14,7 @@ use weft_config::{Config, ConfigErrors, Mistake};
 
 use crate::{
     failure::Failure,
+    keyfile::{self, Findings},
     output::{Output, Paint},
     render::{clean, clean_picture},
 };
@@ -27,7 +29,8 @@ Examples:
   weftctl check /etc/weft/weft.toml
   weftctl check - < candidate.toml
 
-Mistakes are shown with their lines and what to write instead; exit status 1.")]
+Mistakes are shown with their lines and what to write instead; exit status 1.
+Key files that it names are looked at too, as far as you may.")]
 pub(crate) struct Check {
     /// The file, or - for standard input
     file: String,
@@ -37,18 +40,30 @@ pub(crate) struct Check {
 struct Checked<'a> {
     file: &'a str,
     valid: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
 }
 
 impl Check {
     /// Does it.
     pub(crate) fn run(self, output: Output) -> Result<(), Failure> {
         let source = Source::read(&self.file)?;
-        match source.mistakes() {
-            Some(mistakes) => Err(source.refusal(&mistakes, output)),
-            None => output.value(&Checked { file: &self.file, valid: true }, |_| {
-                format!("{} is a valid configuration\n", clean(&source.name))
-            }),
+        let config = match source.parsed() {
+            Ok(config) => config,
+            Err(mistakes) => return Err(source.refusal(&mistakes, output)),
+        };
+        let Findings { mistakes, notes } =
+            config.vpn.as_ref().map(keyfile::look).unwrap_or_default();
+        if !mistakes.is_empty() {
+            let lines = mistakes.iter().map(|mistake| format!("{}: {mistake}", source.name));
+            return Err(Failure::failed("key-file", lines.collect::<Vec<_>>().join("\n")));
         }
+        output.value(&Checked { file: &self.file, valid: true, notes }, |checked| {
+            let mut text: String =
+                checked.notes.iter().map(|note| format!("note: {}\n", clean(note))).collect();
+            text.push_str(&format!("{} is a valid configuration\n", clean(&source.name)));
+            text
+        })
     }
 }
 
@@ -101,7 +116,11 @@ impl Source {
 
     /// Returns what is wrong with it, if something is.
     pub(crate) fn mistakes(&self) -> Option<ConfigErrors> {
-        Config::parse(&self.text).err().map(|errors| errors.with_name(&self.name))
+        self.parsed().err()
+    }
+
+    fn parsed(&self) -> Result<Config, ConfigErrors> {
+        Config::parse(&self.text).map_err(|errors| errors.with_name(&self.name))
     }
 
     /// Returns the refusal of its mistakes, with its lines for people.

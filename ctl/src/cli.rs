@@ -17,9 +17,12 @@ use crate::{
     drops::Drops,
     failure::{Exit, Failure},
     fdb::FdbCommand,
+    key::KeyCommand,
     output::{ColorChoice, Format, Output},
+    peer::PeerCommand,
     port::PortCommand,
     render,
+    segment::SegmentCommand,
     shell::{Completions, Man},
     status::Status,
     switch::SwitchCommand,
@@ -69,7 +72,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show switches, VLANs, ports, addresses and problems on one screen
+    /// Show switches, VLANs, ports, peers, addresses and problems on one screen
     #[command(
         after_help = "Examples:\n  weftctl status\n  watch weftctl status\n  weftctl --json status"
     )]
@@ -105,6 +108,34 @@ Examples:
   weftctl fdb add 52:54:00:12:34:56 --vlan 10 --port web1"
     )]
     Fdb(FdbCommand),
+    /// List, add and remove segments: broadcast domains that span hosts
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  weftctl segment list
+  weftctl segment add office --id 5010 --vlan 10"
+    )]
+    Segment(SegmentCommand),
+    /// List, show, add, change, ping and remove peers: hosts at the other ends of tunnels
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  weftctl peer list
+  weftctl peer set berlin --segments office,voice
+  weftctl peer ping berlin"
+    )]
+    Peer(PeerCommand),
+    /// Make keys, and say which public key belongs to a private one; needs no weftd
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  weftctl key generate --out /etc/weft/vpn.key
+  weftctl key public /etc/weft/vpn.key"
+    )]
+    Key(KeyCommand),
     /// Say what would happen to a frame, step by step
     Trace(Trace),
     /// Show dropped frames by port, direction and reason
@@ -145,6 +176,9 @@ impl Invocation {
             Command::Vlan(command) => command.run(&client, output),
             Command::Switch(command) => command.run(&client, output),
             Command::Fdb(command) => command.run(&client, output),
+            Command::Segment(command) => command.run(&client, output),
+            Command::Peer(command) => command.run(&client, output),
+            Command::Key(command) => command.run(output),
             Command::Trace(trace) => trace.run(&client, output),
             Command::Drops(drops) => drops.run(&client, output),
             Command::Check(check) => check.run(output),

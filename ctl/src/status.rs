@@ -9,6 +9,7 @@ use crate::{
     client::{Client, Request},
     failure::Failure,
     output::{Output, Paint},
+    peer,
     port::{dropped, reasons},
     render::{Grid, clean, duration, number, state, vlan_mode, word, word_or_dash, words},
     vlan,
@@ -41,6 +42,9 @@ fn screen(report: &Report, paint: Paint) -> String {
         text.push_str("\nno ports; `weftctl port add --help` shows how to attach one\n");
     } else {
         let _ = write!(text, "\n{}", ports(report, paint));
+    }
+    if !report.peers.is_empty() {
+        let _ = write!(text, "\n{}", peer::table(&report.peers, paint));
     }
     let macs = addresses(&report.macs, paint);
     if !macs.is_empty() {
@@ -154,5 +158,22 @@ fn health(report: &Report, paint: Paint) -> String {
             .any(|problem| problem.contains(reason) && problem.contains(&port.name))
     };
     let untold: Vec<Port> = report.ports.iter().filter(|port| !told(port)).cloned().collect();
-    text + &reasons(&untold)
+    text + &reasons(&untold) + &peer_health(report)
+}
+
+/// Says why peers are not up and what is wrong with them and the segments, unless the daemon told it already.
+fn peer_health(report: &Report) -> String {
+    let told = |line: &str| report.problems.iter().any(|problem| problem.contains(line));
+    let mut peers = report.peers.clone();
+    for peer in &mut peers {
+        peer.problems.retain(|problem| !told(problem));
+        peer.reason = peer.reason.take().filter(|reason| !told(reason));
+    }
+    let mut text = peer::reasons(&peers);
+    for segment in &report.segments {
+        for problem in segment.problems.iter().filter(|problem| !told(problem)) {
+            let _ = writeln!(text, "segment {}: {}", clean(&segment.name), clean(problem));
+        }
+    }
+    text
 }

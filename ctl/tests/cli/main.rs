@@ -2,5 +2,7 @@
 
 mod failures;
 mod fake;
+mod keys;
 mod local;
 mod requests;
+mod tunnel;

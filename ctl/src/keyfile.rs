@@ -1,0 +1,127 @@
+//! Key files, opened as the user who runs this; whether they may be used is judged as weftd judges it.
+
+use std::{
+    fs::{self, File},
+    io::{self, ErrorKind, Read},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use weft_config::{
+    VpnConfig,
+    keyfile::{self, Content, KeyFile, KeyFileError},
+    limits::KEY_FILE_MAX,
+};
+use weft_vpn::PublicKey;
+use zeroize::Zeroizing;
+
+/// Where systemd puts what a unit is given.
+const CREDENTIALS: &str = "/run/credentials";
+
+/// What came of looking at a configuration's key files.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    /// What weftd would refuse, each with what to do next.
+    pub(crate) mistakes: Vec<String>,
+    /// What could not be looked at.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Why a key file was not read.
+enum Unread {
+    /// It is not there yet, or not for this user to read: weftd may find it good.
+    Unknown(&'static str),
+    /// It cannot be used.
+    Refused(KeyFileError),
+    /// The system says something else.
+    Failed(io::Error),
+}
+
+/// Looks at every key file that a configuration names.
+pub(crate) fn look(vpn: &VpnConfig) -> Findings {
+    let mut findings = Findings::default();
+    let mut own = Vec::new();
+    for file in vpn.key_files() {
+        match examine(&file) {
+            Ok(public) => own.extend(public),
+            Err(Unread::Unknown(why)) => {
+                findings.notes.push(format!("{}: {} {why}", file.place, file.path));
+            }
+            Err(Unread::Refused(error)) => {
+                let mistake = format!("{}: {error}\n  help: {}", file.place, error.help());
+                findings.mistakes.push(mistake);
+            }
+            Err(Unread::Failed(error)) => findings.mistakes.push(format!(
+                "{}: {}: {error}\n  help: {}",
+                file.place,
+                file.path,
+                advice(&file)
+            )),
+        }
+    }
+    if let Err(own) = vpn.check_own_keys(&own) {
+        findings.mistakes.push(own.to_string());
+    }
+    findings
+}
+
+fn advice(file: &KeyFile<'_>) -> String {
+    let command = match file.content {
+        Content::Private => "generate",
+        Content::Preshared => "psk",
+    };
+    format!("`weftctl key {command} --out {}` makes one", file.path)
+}
+
+/// Reads the key out of a file; of a private one, returns the public one.
+fn examine(file: &KeyFile<'_>) -> Result<Option<PublicKey>, Unread> {
+    let is_credential = Path::new(file.path).starts_with(CREDENTIALS);
+    let unread = |error: io::Error| match error.kind() {
+        ErrorKind::PermissionDenied => Unread::Unknown("is not for you to look at: not checked"),
+        ErrorKind::NotFound if is_credential => {
+            Unread::Unknown("is there only while weftd runs: not checked")
+        }
+        _ => Unread::Failed(error),
+    };
+    let metadata = fs::metadata(file.path).map_err(unread)?;
+    keyfile::check_access(
+        file.path,
+        metadata.permissions().mode(),
+        credentials_directory(file.path).as_deref(),
+    )
+    .map_err(Unread::Refused)?;
+    let bytes = File::open(file.path).and_then(read).map_err(unread)?;
+    match file.content {
+        Content::Private => keyfile::private_key(file.path, &bytes).map(|key| Some(key.public())),
+        Content::Preshared => keyfile::preshared_key(file.path, &bytes).map(|_| None),
+    }
+    .map_err(Unread::Refused)
+}
+
+/// Returns the directory whose files a group may read: that of weftd's unit, which is not known here by name.
+fn credentials_directory(path: &str) -> Option<PathBuf> {
+    let own = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    own.or_else(|| {
+        let unit = Path::new(path).strip_prefix(CREDENTIALS).ok()?.components().next()?;
+        Some(Path::new(CREDENTIALS).join(unit))
+    })
+}
+
+/// Reads what may be a key: no more than one can have, into memory that is wiped.
+pub(crate) fn read(source: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
+    let limit = KEY_FILE_MAX + 1;
+    // As long as it will ever be: a vector that grows leaves its old contents behind.
+    let mut bytes = Zeroizing::new(vec![0; limit]);
+    let mut source = source.take(limit as u64);
+    let mut length = 0;
+    while length < limit {
+        match source.read(&mut bytes[length..]) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(length);
+    Ok(bytes)
+}
