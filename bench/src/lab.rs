@@ -130,16 +130,6 @@ impl Lab {
         Ok(namespace)
     }
 
-    /// Deletes a namespace before the lab ends.
-    ///
-    /// # Errors
-    /// When `ip` refuses.
-    pub fn delete(&self, namespace: &Namespace) -> Result<()> {
-        run(Command::new("ip").args(["netns", "del", &namespace.name]))?;
-        lock(&self.held).namespaces.retain(|name| *name != namespace.name);
-        Ok(())
-    }
-
     /// Starts a process in the background, with its output in `log` of the scratch directory.
     ///
     /// # Errors
@@ -202,6 +192,41 @@ impl Lab {
         }
     }
 
+    /// Waits until a process has said a line that ends in `line`.
+    ///
+    /// # Errors
+    /// When it does not within `limit`, or ends, with what it said.
+    pub fn wait_for_line(&self, process: &Process, line: &str, limit: Duration) -> Result<()> {
+        clock::wait_until(&format!("the line `{line}`"), limit, || {
+            let output = process.output()?;
+            self.ensure_running(process)?;
+            Ok(output.lines().any(|said| said.trim_end().ends_with(line)))
+        })
+    }
+
+    /// Makes sure that a process has not ended.
+    ///
+    /// # Errors
+    /// When it has, with what it said.
+    pub fn ensure_running(&self, process: &Process) -> Result<()> {
+        if let Some(status) = self.exited(process)? {
+            bail!("it ended with {status}: {}", process.output()?.trim_end());
+        }
+        Ok(())
+    }
+
+    /// Ends what was started and empties the scratch directory. The lab itself goes on.
+    ///
+    /// # Errors
+    /// When the directory cannot be emptied.
+    pub fn clear(&self) -> Result<()> {
+        let mut held = lock(&self.held);
+        held.clear();
+        fs::remove_dir_all(&self.dir)
+            .and_then(|()| fs::create_dir(&self.dir))
+            .with_context(|| format!("empty {}", self.dir.display()))
+    }
+
     /// Ends everything: processes, newest first, then namespaces, then the directory.
     pub fn end(&self) {
         lock(&self.held).end();
@@ -229,14 +254,18 @@ impl Drop for Lab {
 }
 
 impl Held {
-    fn end(&mut self) {
-        self.ended = true;
+    fn clear(&mut self) {
         end_all(self.processes.drain(..).rev().collect());
         for name in self.namespaces.drain(..) {
             if let Err(error) = run(Command::new("ip").args(["netns", "del", &name])) {
                 eprintln!("could not delete namespace {name}: {error:#}");
             }
         }
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.clear();
         if let Some(dir) = self.dir.take()
             && let Err(error) = fs::remove_dir_all(&dir)
         {

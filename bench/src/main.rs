@@ -1,17 +1,20 @@
-//! `weft-bench`: the bench itself, and the copier, sender and counter that it starts in its namespaces.
+//! `weft-bench`: the benches themselves, and the copier, sender and counter that they start in their
+//! namespaces.
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
 use weft_bench::{
     copier::{self, Road},
-    peer::Tools,
-    switch, udp,
+    site::Tools,
+    switch,
+    udp::{self, Rate},
 };
 
 #[derive(Debug, Parser)]
-#[command(name = "weft-bench", about = "Measurements of switches, side by side")]
+#[command(name = "weft-bench", about = "Measurements side by side")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -23,23 +26,21 @@ enum Command {
     Switch {
         #[command(flatten)]
         options: switch::Options,
-        /// Where the tables go.
-        #[arg(long, default_value = "target/bench")]
-        out: PathBuf,
-        /// The daemon to measure; the one beside this program when not given.
-        #[arg(long)]
-        weftd: Option<PathBuf>,
+        #[command(flatten)]
+        places: Places,
     },
     /// Copy frames between two devices.
     #[command(hide = true)]
     Copy { road: Road, a: String, b: String },
-    /// Send small datagrams as fast as possible.
+    /// Send small datagrams, as fast as possible or so many a second.
     #[command(hide = true)]
     Blast {
         #[arg(long)]
         to: SocketAddr,
         #[arg(long)]
         seconds: u64,
+        #[arg(long)]
+        rate: Option<u32>,
     },
     /// Count datagrams.
     #[command(hide = true)]
@@ -49,6 +50,32 @@ enum Command {
         #[arg(long)]
         seconds: u64,
     },
+}
+
+/// Where things lie.
+#[derive(Debug, Args)]
+struct Places {
+    /// Where the tables go.
+    #[arg(long, default_value = "target/bench")]
+    out: PathBuf,
+    /// Where `weftd` and `weftctl` lie; beside this program when not given.
+    #[arg(long)]
+    weft: Option<PathBuf>,
+    /// Where rivals lie that no package has.
+    #[arg(long, default_value = "target/rivals/bin")]
+    rivals: PathBuf,
+}
+
+impl Places {
+    fn tools(&self) -> Result<Tools> {
+        let bench = std::env::current_exe().context("this program's own path")?;
+        let program = |name: &str| match &self.weft {
+            Some(dir) => dir.join(name),
+            None => bench.with_file_name(name),
+        };
+        let (weftd, weftctl) = (program("weftd"), program("weftctl"));
+        Ok(Tools { weftd, weftctl, bench, rivals: self.rivals.clone() })
+    }
 }
 
 fn main() -> ExitCode {
@@ -62,19 +89,21 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<()> {
+    let duration = Duration::from_secs;
     match command {
-        Command::Switch { options, out, weftd } => {
-            let bench = std::env::current_exe().context("this program's own path")?;
-            let weftd = weftd.unwrap_or_else(|| bench.with_file_name("weftd"));
-            switch::bench(&options, &Tools { bench, weftd }, &out)
+        Command::Switch { options, places } => {
+            switch::bench(&options, &places.tools()?, &places.out)
         }
         Command::Copy { road, a, b } => copier::copy(road, &a, &b),
-        Command::Blast { to, seconds } => print(udp::blast(to, Duration::from_secs(seconds))?),
-        Command::Count { port, seconds } => print(udp::count(port, Duration::from_secs(seconds))?),
+        Command::Blast { to, seconds, rate } => {
+            let rate = rate.map_or(Rate::Flood, Rate::PerSecond);
+            print(&udp::blast(to, rate, duration(seconds))?)
+        }
+        Command::Count { port, seconds } => print(&udp::count(port, duration(seconds))?),
     }
 }
 
-fn print(count: udp::Count) -> Result<()> {
-    println!("{}", serde_json::to_string(&count)?);
+fn print(report: &impl Serialize) -> Result<()> {
+    println!("{}", serde_json::to_string(report)?);
     Ok(())
 }

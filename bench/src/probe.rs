@@ -1,6 +1,6 @@
-//! What is measured of a switch between two hosts, one figure at a time on a machine that is otherwise quiet.
+//! What is measured between two hosts, one figure at a time on a machine that is otherwise quiet.
 
-use std::{fs, time::Duration};
+use std::{fmt, fs, time::Duration};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -9,17 +9,27 @@ use serde_json::Value;
 use crate::{
     clock::{self, wait_until},
     lab::{Lab, Process, run},
-    peer::{FAR_ADDRESS, Site, Tools, wait_for_line},
-    udp::{self, Count},
+    site::{PATIENCE, Site, Tools},
+    udp::{self, Count, Rate},
 };
 
 const PINGS: &str = "500";
 const FLOOD: Duration = Duration::from_secs(2);
+const RUNG: Duration = Duration::from_secs(1);
 const UDP_PORT: &str = "9000";
 const QUIET_LIMIT: Duration = Duration::from_secs(25);
 const QUIET_LOOK: Duration = Duration::from_millis(300);
 /// Cores that may be busy with other things when a measurement begins.
 const QUIET: f64 = 0.2;
+
+/// How much is asked of a site.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// How long a TCP stream lasts.
+    pub tcp: Duration,
+    /// Rates at which small datagrams are offered after the flood, rising, in datagrams a second.
+    pub ladder: &'static [u32],
+}
 
 /// The figures of one peer in one run.
 #[derive(Clone, Debug, Serialize)]
@@ -35,18 +45,37 @@ pub struct Figures {
     pub flood_kpps: f64,
     /// Datagrams of 18 bytes sent during the flood, in thousands a second.
     pub offered_kpps: f64,
-    /// Processor seconds of the switch's process for a GB of one TCP stream.
+    /// The same at the best rate of a ladder, the flood among them; where one was climbed.
+    pub best_kpps: Option<f64>,
+    /// Processor seconds of the processes between the hosts for a GB of one TCP stream.
     pub cpu_s_per_gb: Option<f64>,
     /// Cores busy with other things just before a figure was taken, the worst of them.
     pub background: f64,
 }
 
-/// The figures of an idle weft.
+impl fmt::Display for Figures {
+    /// Writes them on one line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ping_us, tcp1_gbps, tcp4_gbps, flood_kpps, offered_kpps, .. } = self;
+        write!(
+            f,
+            "ping {ping_us:.0} µs, TCP {tcp1_gbps:.2} and {tcp4_gbps:.2} Gb/s, {flood_kpps:.0} kpps of \
+             {offered_kpps:.0} delivered"
+        )?;
+        if let Some(best) = self.best_kpps {
+            write!(f, ", {best:.0} at best")?;
+        }
+        if let Some(cpu) = self.cpu_s_per_gb {
+            write!(f, ", {cpu:.2} CPU s per GB")?;
+        }
+        Ok(())
+    }
+}
+
+/// The figures of an idle daemon.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Idle {
-    /// Ports it has.
-    pub ports: usize,
     /// Processor time, in percent of a core.
     pub cpu_percent: f64,
     /// Resident memory, in MiB.
@@ -57,7 +86,7 @@ pub struct Idle {
 ///
 /// # Errors
 /// When a probe fails.
-pub fn measure(lab: &Lab, tools: &Tools, site: &Site<'_>, tcp: Duration) -> Result<Figures> {
+pub fn measure(lab: &Lab, tools: &Tools, site: &Site, effort: Effort) -> Result<Figures> {
     let mut background = 0.0_f64;
     let mut quiet = || -> Result<()> {
         background = background.max(wait_for_quiet()?);
@@ -66,21 +95,25 @@ pub fn measure(lab: &Lab, tools: &Tools, site: &Site<'_>, tcp: Duration) -> Resu
     quiet()?;
     let ping_us = ping(site)?;
     quiet()?;
-    let before = site.process().map(cpu_seconds).transpose()?;
-    let (tcp1_gbps, bytes) = stream(lab, site, 1, tcp)?;
-    let after = site.process().map(cpu_seconds).transpose()?;
+    let before = time_of(&site.processes)?;
+    let (tcp1_gbps, bytes) = stream(lab, site, 1, effort.tcp)?;
+    let cpu_s_per_gb = (time_of(&site.processes)? - before) / (bytes / 1e9);
     quiet()?;
-    let (tcp4_gbps, _) = stream(lab, site, 4, tcp)?;
+    let (tcp4_gbps, _) = stream(lab, site, 4, effort.tcp)?;
     quiet()?;
-    let (flood_kpps, offered_kpps) = flood(lab, tools, site)?;
-    let cpu_s_per_gb = before.zip(after).map(|(before, after)| (after - before) / (bytes / 1e9));
+    let flood = datagrams(lab, tools, site, Rate::Flood, FLOOD)?;
+    let best_kpps = match effort.ladder {
+        [] => None,
+        ladder => Some(climb(lab, tools, site, ladder)?.max(flood.delivered_kpps)),
+    };
     Ok(Figures {
         ping_us,
         tcp1_gbps,
         tcp4_gbps,
-        flood_kpps,
-        offered_kpps,
-        cpu_s_per_gb,
+        flood_kpps: flood.delivered_kpps,
+        offered_kpps: flood.offered_kpps,
+        best_kpps,
+        cpu_s_per_gb: (!site.processes.is_empty()).then_some(cpu_s_per_gb),
         background,
     })
 }
@@ -89,27 +122,35 @@ pub fn measure(lab: &Lab, tools: &Tools, site: &Site<'_>, tcp: Duration) -> Resu
 ///
 /// # Errors
 /// When the process is gone.
-pub fn watch_idle(process: &Process, ports: usize, length: Duration) -> Result<Idle> {
+pub fn watch_idle(process: &Process, length: Duration) -> Result<Idle> {
     let (begin, before) = (clock::now(), cpu_seconds(process)?);
     std::thread::sleep(length);
     let used = cpu_seconds(process)? - before;
     let cpu_percent = used / begin.elapsed().as_secs_f64() * 100.0;
+    Ok(Idle { cpu_percent, resident_mib: resident_mib(process)? })
+}
+
+/// Returns the resident memory of a process, in MiB.
+///
+/// # Errors
+/// When the process is gone.
+pub fn resident_mib(process: &Process) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{}/status", process.pid))?;
     let resident =
         status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     let kib: f64 = resident.trim().trim_end_matches(" kB").parse().context("VmRSS")?;
-    Ok(Idle { ports, cpu_percent, resident_mib: kib / 1024.0 })
+    Ok(kib / 1024.0)
 }
 
-fn ping(site: &Site<'_>) -> Result<f64> {
-    let args = ["-i", "0.002", "-c", PINGS, "-W", "1", FAR_ADDRESS];
+fn ping(site: &Site) -> Result<f64> {
+    let args = ["-i", "0.002", "-c", PINGS, "-W", "1", site.address];
     let output = run(site.near.command("ping").args(args))?;
     let time = |line: &str| line.split_once("time=")?.1.split(' ').next()?.parse::<f64>().ok();
     let times: Vec<_> = output.lines().filter_map(time).collect();
     median(&times).map(|ms| ms * 1000.0).context("ping measured nothing")
 }
 
-fn stream(lab: &Lab, site: &Site<'_>, streams: usize, length: Duration) -> Result<(f64, f64)> {
+fn stream(lab: &Lab, site: &Site, streams: usize, length: Duration) -> Result<(f64, f64)> {
     let mut server = site.far.command("iperf3");
     let server =
         lab.spawn(server.args(["-s", "-1", "-p", "5201", "--forceflush"]), "iperf3-server.log")?;
@@ -120,7 +161,7 @@ fn stream(lab: &Lab, site: &Site<'_>, streams: usize, length: Duration) -> Resul
     let mut client = site.near.command("iperf3");
     client.args([
         "-c",
-        FAR_ADDRESS,
+        site.address,
         "-p",
         "5201",
         "-C",
@@ -141,24 +182,49 @@ fn stream(lab: &Lab, site: &Site<'_>, streams: usize, length: Duration) -> Resul
     Ok((field("bits_per_second")? / 1e9, field("bytes")?))
 }
 
-fn flood(lab: &Lab, tools: &Tools, site: &Site<'_>) -> Result<(f64, f64)> {
-    let mut counter = site.far.command(&tools.bench);
-    let limit = FLOOD + Duration::from_secs(5);
-    counter.args(["count", "--port", UDP_PORT, "--seconds", &limit.as_secs().to_string()]);
-    let counter = lab.spawn(&counter, "count.log")?;
-    wait_for_line(lab, &counter, udp::LISTENING)?;
-    let mut sender = site.near.command(&tools.bench);
-    let to = format!("{FAR_ADDRESS}:{UDP_PORT}");
-    sender.args(["blast", "--to", &to, "--seconds", &FLOOD.as_secs().to_string()]);
-    let sent = lab.finish(&lab.spawn(&sender, "blast.log")?, limit)?;
-    let received = lab.finish(&counter, limit)?;
-    Ok((per_second(&received)?, per_second(&sent)?))
+/// What became of small datagrams, in thousands a second.
+struct Delivery {
+    delivered_kpps: f64,
+    offered_kpps: f64,
 }
 
-fn per_second(output: &str) -> Result<f64> {
-    let line = output.lines().last().context("the probe said nothing")?;
-    let count: Count = serde_json::from_str(line).context("the probe's report")?;
-    Ok(count.datagrams as f64 / FLOOD.as_secs_f64() / 1e3)
+fn datagrams(
+    lab: &Lab,
+    tools: &Tools,
+    site: &Site,
+    rate: Rate,
+    length: Duration,
+) -> Result<Delivery> {
+    let mut counter = site.far.command(&tools.bench);
+    let limit = length + Duration::from_secs(5);
+    counter.args(["count", "--port", UDP_PORT, "--seconds", &limit.as_secs().to_string()]);
+    let counter = lab.spawn(&counter, "count.log")?;
+    lab.wait_for_line(&counter, udp::LISTENING, PATIENCE)?;
+    let mut sender = site.near.command(&tools.bench);
+    let to = format!("{}:{UDP_PORT}", site.address);
+    sender.args(["blast", "--to", &to, "--seconds", &length.as_secs().to_string()]);
+    if let Rate::PerSecond(rate) = rate {
+        sender.args(["--rate", &rate.to_string()]);
+    }
+    let sent: Count = udp::report(&lab.finish(&lab.spawn(&sender, "blast.log")?, limit)?)?;
+    let received: Count = udp::report(&lab.finish(&counter, limit)?)?;
+    let per_second = |count: Count| count.datagrams as f64 / length.as_secs_f64() / 1e3;
+    Ok(Delivery { delivered_kpps: per_second(received), offered_kpps: per_second(sent) })
+}
+
+/// Offers more and more until most is lost or the sender cannot follow, and returns the most that was
+/// delivered.
+fn climb(lab: &Lab, tools: &Tools, site: &Site, ladder: &[u32]) -> Result<f64> {
+    let mut best = 0.0_f64;
+    for &rate in ladder {
+        let rung = datagrams(lab, tools, site, Rate::PerSecond(rate), RUNG)?;
+        best = best.max(rung.delivered_kpps);
+        let follows = rung.offered_kpps > 0.85 * f64::from(rate) / 1e3;
+        if !follows || rung.delivered_kpps < 0.6 * rung.offered_kpps {
+            break;
+        }
+    }
+    Ok(best)
 }
 
 /// Waits until little else runs, not for ever, and returns how many cores were busy in the end.
@@ -184,10 +250,14 @@ fn machine_seconds() -> Result<f64> {
     Ok(busy / ticks_per_second())
 }
 
+fn time_of(processes: &[Process]) -> Result<f64> {
+    processes.iter().map(cpu_seconds).sum()
+}
+
 /// Processor seconds of a process with its threads since it began.
 fn cpu_seconds(process: &Process) -> Result<f64> {
-    let stat =
-        fs::read_to_string(format!("/proc/{}/stat", process.pid)).context("the switch is gone")?;
+    let stat = fs::read_to_string(format!("/proc/{}/stat", process.pid))
+        .context("what is measured is gone")?;
     let (_, fields) = stat.rsplit_once(") ").context("/proc/PID/stat")?;
     let ticks: f64 =
         fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();

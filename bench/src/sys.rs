@@ -88,7 +88,7 @@ pub(crate) fn grow_buffers(socket: &impl AsFd, size: usize) {
 pub(crate) struct Batch {
     headers: Vec<libc::mmsghdr>,
     // What the headers point to; boxed, so that it stays where it is when the batch moves.
-    _iovecs: Box<[libc::iovec]>,
+    iovecs: Box<[libc::iovec]>,
     _bytes: Box<[u8]>,
 }
 
@@ -109,7 +109,35 @@ impl Batch {
             header
         };
         let headers = iovecs.iter_mut().map(header).collect();
-        Self { headers, _iovecs: iovecs, _bytes: bytes }
+        Self { headers, iovecs, _bytes: bytes }
+    }
+
+    /// Numbers the datagrams from `first` on, in the first eight bytes of each.
+    pub(crate) fn number(&mut self, first: u64) {
+        for (iovec, number) in self.iovecs.iter().zip(first..) {
+            let bytes = number.to_be_bytes();
+            let length = bytes.len().min(iovec.iov_len);
+            // SAFETY: the iovec names that many bytes or more of `_bytes`, which nothing else refers to while
+            // `self` is borrowed mutably.
+            unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), iovec.iov_base.cast(), length) };
+        }
+    }
+
+    /// Returns the numbers of the first `count` datagrams as received; none for one too short for a number.
+    pub(crate) fn numbers(&self, count: usize) -> impl Iterator<Item = u64> {
+        let filled = self.iovecs.iter().zip(&self.headers).take(count);
+        filled.filter_map(|(iovec, header)| {
+            let mut bytes = [0; size_of::<u64>()];
+            if (header.msg_len as usize).min(iovec.iov_len) < bytes.len() {
+                return None;
+            }
+            // SAFETY: the iovec names at least as many bytes of `_bytes`, all initialised, which nobody writes
+            // while `self` is borrowed.
+            unsafe {
+                ptr::copy_nonoverlapping(iovec.iov_base.cast(), bytes.as_mut_ptr(), bytes.len());
+            }
+            Some(u64::from_be_bytes(bytes))
+        })
     }
 
     /// Sends the datagrams to the connected peer and returns how many were taken.

@@ -43,21 +43,21 @@ pub(crate) fn run(bench: Bench) -> Result<()> {
 fn switch(options: &switch::Options) -> Result<()> {
     setup::ensure_for(&[Need::Bench])?;
     containment::ensure_possible()?;
+    let with_weft = options.peers().iter().any(|peer| peer.is_weft());
+    measure("switch", &options.arguments(), if with_weft { &["weftd", "weftctl"] } else { &[] })
+}
+
+/// Builds the bench and those `packages`, and hands over to it.
+fn measure(bench: &str, arguments: &[String], packages: &[&str]) -> Result<()> {
     say::heading("Build");
     let mut build = cargo(&["build", "--release", "--locked", "-p", "weft-bench"]);
-    if options.peers().iter().any(|peer| peer.is_weft()) {
-        build.args(["-p", "weftd"]);
+    for package in packages {
+        build.args(["-p", package]);
     }
     show(&mut build)?;
     say::heading("Measure");
     let target = layout::target();
     let mut command = containment::command(target.join("release/weft-bench"));
-    command.arg("switch").args(["--runs", &options.runs.to_string()]);
-    if options.quick {
-        command.arg("--quick");
-    }
-    for peer in &options.only {
-        command.args(["--only", &peer.to_string()]);
-    }
+    command.arg(bench).args(arguments);
     show(command.arg("--out").arg(target.join("bench")))
 }

@@ -1,20 +1,24 @@
 //! Open vSwitch's userspace datapath, private to one namespace: own database, own sockets, no service.
 
-use std::{fs, path::PathBuf, process::Command, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result};
 
 use crate::{
     clock::wait_until,
     lab::{Lab, Namespace, Process, run},
+    site::PATIENCE,
 };
 
 const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whether segmentation offload crosses the switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dress {
+pub(super) enum Dress {
     /// As it comes.
     Default,
     /// With `userspace-tso-enable`.
@@ -23,10 +27,10 @@ pub enum Dress {
 
 /// A running Open vSwitch with an empty bridge.
 #[derive(Debug)]
-pub struct Ovs {
+pub(super) struct Ovs {
+    /// The process whose time is the switch's.
+    pub process: Process,
     dir: PathBuf,
-    database: Process,
-    switch: Process,
 }
 
 impl Ovs {
@@ -34,11 +38,8 @@ impl Ovs {
     ///
     /// # Errors
     /// When one of them does not come up.
-    pub fn start(lab: &Lab, namespace: &Namespace, dress: Dress) -> Result<Self> {
+    pub(super) fn start(lab: &Lab, namespace: &Namespace, dress: Dress) -> Result<Self> {
         let dir = lab.dir().join("ovs");
-        if dir.exists() {
-            fs::remove_dir_all(&dir)?;
-        }
         fs::create_dir_all(&dir)?;
         let file = |name: &str| dir.join(name).display().to_string();
         run(Command::new("ovsdb-tool").args(["create", &file("conf.db"), SCHEMA]))?;
@@ -49,7 +50,7 @@ impl Ovs {
         command
             .arg(format!("--remote=punix:{socket}"))
             .arg(format!("--unixctl={}", file("db.ctl")));
-        let database = lab.spawn(&private(command, &dir), "ovsdb.log")?;
+        lab.spawn(&private(command, &dir), "ovsdb.log")?;
         wait_until("the socket of ovsdb-server", PATIENCE, || Ok(dir.join("db.sock").exists()))?;
 
         let mut command = namespace.command("ovs-vswitchd");
@@ -66,17 +67,17 @@ impl Ovs {
                 "other_config:userspace-tso-enable=true",
             ])?;
         }
-        let switch = lab.spawn(&command, "vswitchd.log")?;
+        let process = lab.spawn(&command, "vswitchd.log")?;
         vsctl(&["add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev"])
             .context("Open vSwitch's bridge")?;
-        Ok(Self { dir, database, switch })
+        Ok(Self { process, dir })
     }
 
     /// Adds an existing device.
     ///
     /// # Errors
     /// When the switch refuses it.
-    pub fn add_device(&self, device: &str) -> Result<()> {
+    pub(super) fn add_device(&self, device: &str) -> Result<()> {
         control(&self.dir, &["add-port", "br0", device])
     }
 
@@ -84,26 +85,15 @@ impl Ovs {
     ///
     /// # Errors
     /// When the switch refuses it.
-    pub fn add_tap(&self, device: &str) -> Result<()> {
+    pub(super) fn add_tap(&self, device: &str) -> Result<()> {
         control(
             &self.dir,
             &["add-port", "br0", device, "--", "set", "interface", device, "type=internal"],
         )
     }
-
-    /// Returns the process whose time is the switch's.
-    pub fn process(&self) -> &Process {
-        &self.switch
-    }
-
-    /// Ends it.
-    pub fn stop(self, lab: &Lab) {
-        lab.stop(&self.switch);
-        lab.stop(&self.database);
-    }
 }
 
-fn control(dir: &std::path::Path, args: &[&str]) -> Result<()> {
+fn control(dir: &Path, args: &[&str]) -> Result<()> {
     let mut command = Command::new("ovs-vsctl");
     command
         .arg(format!("--db=unix:{}", dir.join("db.sock").display()))
@@ -113,7 +103,7 @@ fn control(dir: &std::path::Path, args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn private(mut command: Command, dir: &std::path::Path) -> Command {
+fn private(mut command: Command, dir: &Path) -> Command {
     for place in ["OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR"] {
         command.env(place, dir);
     }
