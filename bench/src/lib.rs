@@ -12,4 +12,5 @@ pub mod switch;
 mod sys;
 pub mod turns;
 pub mod udp;
+pub mod vpn;
 pub mod weft;

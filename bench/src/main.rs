@@ -11,6 +11,7 @@ use weft_bench::{
     site::Tools,
     switch,
     udp::{self, Rate},
+    vpn,
 };
 
 #[derive(Debug, Parser)]
@@ -26,6 +27,13 @@ enum Command {
     Switch {
         #[command(flatten)]
         options: switch::Options,
+        #[command(flatten)]
+        places: Places,
+    },
+    /// Measure tunnels between two gateways.
+    Vpn {
+        #[command(flatten)]
+        options: vpn::Options,
         #[command(flatten)]
         places: Places,
     },
@@ -45,6 +53,14 @@ enum Command {
     /// Count datagrams.
     #[command(hide = true)]
     Count {
+        #[arg(long)]
+        port: u16,
+        #[arg(long)]
+        seconds: u64,
+    },
+    /// Note which datagrams arrive.
+    #[command(hide = true)]
+    Track {
         #[arg(long)]
         port: u16,
         #[arg(long)]
@@ -94,12 +110,14 @@ fn run(command: Command) -> Result<()> {
         Command::Switch { options, places } => {
             switch::bench(&options, &places.tools()?, &places.out)
         }
+        Command::Vpn { options, places } => vpn::bench(&options, &places.tools()?, &places.out),
         Command::Copy { road, a, b } => copier::copy(road, &a, &b),
         Command::Blast { to, seconds, rate } => {
             let rate = rate.map_or(Rate::Flood, Rate::PerSecond);
             print(&udp::blast(to, rate, duration(seconds))?)
         }
         Command::Count { port, seconds } => print(&udp::count(port, duration(seconds))?),
+        Command::Track { port, seconds } => print(&udp::track(port, duration(seconds))?),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A running `weftd`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Weft {
     /// The daemon.
     pub process: Process,

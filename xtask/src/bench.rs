@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use weft_bench::switch;
+use weft_bench::{switch, vpn};
 
 use crate::{
     containment, layout, say,
@@ -10,11 +10,16 @@ use crate::{
     step::{cargo, show},
 };
 
+/// The packages whose programs are measured.
+const WEFT: &[&str] = &["weftd", "weftctl"];
+
 /// Which bench.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Bench {
     /// Switches side by side between two hosts: kernel bridge, Open vSwitch, bare copiers, weft.
     Switch(switch::Options),
+    /// Tunnels side by side between two gateways: WireGuard in userspace, fastd, OpenVPN, VpnCloud, weft.
+    Vpn(vpn::Options),
     /// The forwarding decision alone.
     Forward(Forward),
 }
@@ -34,6 +39,7 @@ pub(crate) struct Forward {
 pub(crate) fn run(bench: Bench) -> Result<()> {
     match bench {
         Bench::Switch(options) => switch(&options),
+        Bench::Vpn(options) => vpn(&options),
         Bench::Forward(Forward { args }) => show(
             cargo(&["bench", "--locked", "-p", "weft-core", "--bench", "forward", "--"]).args(args),
         ),
@@ -41,10 +47,21 @@ pub(crate) fn run(bench: Bench) -> Result<()> {
 }
 
 fn switch(options: &switch::Options) -> Result<()> {
-    setup::ensure_for(&[Need::Bench])?;
+    setup::ensure_for(&[Need::Switches])?;
     containment::ensure_possible()?;
     let with_weft = options.peers().iter().any(|peer| peer.is_weft());
-    measure("switch", &options.arguments(), if with_weft { &["weftd", "weftctl"] } else { &[] })
+    measure("switch", &options.arguments(), if with_weft { WEFT } else { &[] })
+}
+
+fn vpn(options: &vpn::Options) -> Result<()> {
+    setup::ensure_for(&[Need::Tunnels])?;
+    containment::ensure_possible()?;
+    for peer in options.peers() {
+        if let Some((krate, program)) = peer.crate_name().zip(peer.program_name()) {
+            setup::offer_rival(krate, program);
+        }
+    }
+    measure("vpn", &options.arguments(), if options.with_weft() { WEFT } else { &[] })
 }
 
 /// Builds the bench and those `packages`, and hands over to it.
@@ -59,5 +76,6 @@ fn measure(bench: &str, arguments: &[String], packages: &[&str]) -> Result<()> {
     let target = layout::target();
     let mut command = containment::command(target.join("release/weft-bench"));
     command.arg(bench).args(arguments);
+    command.arg("--rivals").arg(layout::rivals().join("bin"));
     show(command.arg("--out").arg(target.join("bench")))
 }

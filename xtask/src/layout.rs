@@ -24,6 +24,11 @@ pub(crate) fn guest() -> PathBuf {
     env::var_os("WEFT_GUEST_DIR").map_or_else(|| target().join("guest"), |dir| root().join(dir))
 }
 
+/// Returns the directory of the rivals that cargo installs for the benches, with `bin` inside.
+pub(crate) fn rivals() -> PathBuf {
+    target().join("rivals")
+}
+
 /// Returns where a program is, of those that the shell would find.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;

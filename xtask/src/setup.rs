@@ -12,7 +12,11 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use weft_bench::lab::run;
 
-use crate::{containment::is_root, layout::find_program, say};
+use crate::{
+    containment::is_root,
+    layout::{self, find_program},
+    say,
+};
 
 /// Who needs something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +26,9 @@ pub(crate) enum Need {
     /// Real machines in namespaces: the demo, the tests.
     Guests,
     /// The bench of switches.
-    Bench,
+    Switches,
+    /// The bench of tunnels.
+    Tunnels,
     /// The checks around the tests.
     Checks,
     /// Fuzzing.
@@ -30,21 +36,28 @@ pub(crate) enum Need {
 }
 
 pub(crate) const ALL: &[Need] =
-    &[Need::GuestImage, Need::Guests, Need::Bench, Need::Checks, Need::Fuzz];
+    &[Need::GuestImage, Need::Guests, Need::Switches, Need::Tunnels, Need::Checks, Need::Fuzz];
+
+const NETWORKED: &[Need] = &[Need::GuestImage, Need::Guests, Need::Switches, Need::Tunnels];
 
 /// A program, the Debian package that has it, and who needs it.
 const PROGRAMS: &[(&str, &str, &[Need])] = &[
-    ("ip", "iproute2", &[Need::GuestImage, Need::Guests, Need::Bench]),
-    ("ping", "iputils-ping", &[Need::GuestImage, Need::Guests, Need::Bench]),
-    ("iperf3", "iperf3", &[Need::GuestImage, Need::Guests, Need::Bench]),
-    ("ethtool", "ethtool", &[Need::GuestImage, Need::Guests, Need::Bench]),
+    ("ip", "iproute2", NETWORKED),
+    ("ping", "iputils-ping", NETWORKED),
+    ("iperf3", "iperf3", NETWORKED),
+    ("ethtool", "ethtool", NETWORKED),
     ("tcpdump", "tcpdump", &[Need::GuestImage, Need::Guests]),
     ("depmod", "kmod", &[Need::GuestImage]),
     ("xz", "xz-utils", &[Need::GuestImage]),
     ("socat", "socat", &[Need::Guests]),
     ("sysctl", "procps", &[Need::Guests]),
     ("qemu-system-x86_64", "qemu-system-x86", &[Need::Guests]),
-    ("ovs-vswitchd", "openvswitch-switch", &[Need::Bench]),
+    ("ovs-vswitchd", "openvswitch-switch", &[Need::Switches]),
+    ("wg", "wireguard-tools", &[Need::Tunnels]),
+    ("wireguard-go", "wireguard-go", &[Need::Tunnels]),
+    ("fastd", "fastd", &[Need::Tunnels]),
+    ("openvpn", "openvpn", &[Need::Tunnels]),
+    ("openssl", "openssl", &[Need::Tunnels]),
 ];
 
 /// A cargo subcommand, what installs it, and who needs it.
@@ -141,6 +154,22 @@ fn install_tool(tool: &str, installer: &[&str]) -> Result<()> {
         "cargo {tool} is missing; install it with: {line}"
     );
     Ok(())
+}
+
+/// Installs a program that a crate has for the benches. Not every rival builds on every machine: the bench
+/// goes on without one that does not.
+pub(crate) fn offer_rival(krate: &str, program: &str) {
+    let dir = layout::rivals();
+    if dir.join("bin").join(program).exists() {
+        return;
+    }
+    say::note(&format!("building {krate} from crates.io (this may take minutes)"));
+    let mut install = Command::new("cargo");
+    install.args(["install", "--locked", krate]).arg("--root").arg(&dir);
+    let status = install.arg("--target-dir").arg(dir.join("build")).status();
+    if !status.is_ok_and(|status| status.success()) {
+        say::bad(&format!("{krate} does not build here: the bench goes on without it"));
+    }
 }
 
 /// While it lives, packages that are installed start no service: Debian asks `policy-rc.d`.
