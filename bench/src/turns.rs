@@ -73,6 +73,8 @@ impl Bench {
     /// When another bench runs, or the directory is not to be had.
     pub fn begin(out: &Path, of: usize) -> Result<Self> {
         fs::create_dir_all(out).with_context(|| format!("create {}", out.display()))?;
+        // What is started elsewhere has to find it, too.
+        let out = out.canonicalize()?;
         let lock = fs::File::create(out.join("lock")).context("the lock of the bench")?;
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             bail!("another bench runs here; two at once measure each other");
@@ -84,7 +86,7 @@ impl Bench {
         }
         let lab = Lab::new(&scratch, Lifetime::Run)?;
         lab.end_on_signal()?;
-        Ok(Self { lab, out: out.to_owned(), _lock: lock, begin: clock::now(), done: 0, of })
+        Ok(Self { lab, out, _lock: lock, begin: clock::now(), done: 0, of })
     }
 
     /// Says that an attempt begins, makes it, and clears away whatever it set up.

@@ -5,7 +5,10 @@ use std::{fs, path::Path, process::Command};
 use anyhow::{Context, Result};
 
 use super::underlay::{DEVICE, End, Ends};
-use crate::lab::{Lab, Process, run};
+use crate::{
+    lab::{Lab, Process, run},
+    site::PATIENCE,
+};
 
 /// The kernel's VXLAN: a device on each gateway, no process.
 ///
@@ -56,16 +59,22 @@ pub(super) fn fastd(lab: &Lab, ends: &Ends, program: &Path, mtu: u16) -> Result<
     let mut keys = [(&keys[0].0, &keys[1].1), (&keys[1].0, &keys[0].1)].into_iter();
     start_both(ends, |end, other| {
         let (secret, public) = keys.next().context("two keys")?;
+        // The far one begins, once the near one listens: where both do at once, each may end up with a session
+        // that the other forgot.
+        let begins = end.name == ends.far.name;
+        let remote = if begins { format!("remote {}:10000;", other.outer) } else { String::new() };
         let config = format!(
             "log level info;\nmode tap;\ninterface \"{DEVICE}\";\nmtu {mtu};\n\
              method \"aes128-ctr+umac\";\nbind {}:10000;\nsecret \"{secret}\";\n\
-             peer \"other\" {{ key \"{public}\"; remote {}:10000; }}\n",
-            end.outer, other.outer
+             peer \"other\" {{ key \"{public}\"; {remote} }}\n",
+            end.outer
         );
         let file = lab.dir().join(format!("{}.conf", end.name));
         fs::write(&file, config)?;
         let mut command = end.namespace.command(program);
-        lab.spawn(command.arg("-c").arg(&file), &log(end))
+        let process = lab.spawn(command.arg("-c").arg(&file), &log(end))?;
+        lab.wait_for_line(&process, &format!("bound to {}:10000", end.outer), PATIENCE)?;
+        Ok(process)
     })
 }
 
