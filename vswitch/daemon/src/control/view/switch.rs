@@ -1,0 +1,91 @@
+//! Switches and their VLANs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use weft_config::api::{Switch as SwitchView, Vlan as VlanView};
+use weft_vlan::{Native, PortVlan, VlanId};
+
+use crate::control::state::{Control, Port};
+
+impl Control {
+    /// Returns every switch, by name.
+    pub(crate) fn view_switches(&self) -> Vec<SwitchView> {
+        let view = |(name, config): (&String, &weft_config::SwitchConfig)| SwitchView {
+            name: name.clone(),
+            mac_ageing_seconds: config.mac_ageing.as_secs(),
+            mac_limit: config.mac_limit,
+            macs: self.switches.get(name).map_or(0, |switch| switch.fdb.len()),
+            ports: self
+                .ports
+                .iter()
+                .filter(|(_, port)| port.config.switch == *name)
+                .map(|(port, _)| port.clone())
+                .collect(),
+        };
+        self.config.switches.iter().map(view).collect()
+    }
+
+    /// Returns the VLANs of every switch: those that are named, native or on an access or dot1q-tunnel port,
+    /// and those that a trunk names one by one or that hold an address.
+    pub(crate) fn view_vlans(&self) -> Vec<VlanView> {
+        let names: BTreeMap<VlanId, &String> =
+            self.config.vlans.iter().map(|(name, &vlan)| (vlan, name)).collect();
+        let mut views = Vec::new();
+        for switch in self.config.switches.keys() {
+            let ports: Vec<_> =
+                self.ports.iter().filter(|(_, port)| port.config.switch == *switch).collect();
+            let mut macs: BTreeMap<VlanId, usize> = BTreeMap::new();
+            for entry in self.entries(switch) {
+                *macs.entry(entry.vlan).or_default() += 1;
+            }
+            let mut vlans: BTreeSet<VlanId> = names.keys().chain(macs.keys()).copied().collect();
+            for (_, port) in &ports {
+                match &port.config.vlan {
+                    PortVlan::Access(vlan) | PortVlan::Dot1qTunnel { vlan, .. } => {
+                        vlans.insert(*vlan);
+                    }
+                    PortVlan::Trunk { members, native, .. } => {
+                        vlans.extend(native.map(Native::vlan));
+                        // A range says what may be there, not what is.
+                        vlans.extend(
+                            members
+                                .ranges()
+                                .into_iter()
+                                .filter(|(first, last)| first == last)
+                                .map(|(vlan, _)| vlan),
+                        );
+                    }
+                }
+            }
+            for vlan in vlans {
+                let of = |tagged: bool| {
+                    let leaves = |port: &Port| {
+                        port.config.vlan.is_member(vlan)
+                            && leaves_tagged(&port.config.vlan, vlan) == tagged
+                    };
+                    ports
+                        .iter()
+                        .filter(|(_, port)| leaves(port))
+                        .map(|(name, _)| (*name).clone())
+                        .collect()
+                };
+                views.push(VlanView {
+                    switch: switch.clone(),
+                    vlan: vlan.get(),
+                    name: names.get(&vlan).map(|&name| name.clone()),
+                    untagged: of(false),
+                    tagged: of(true),
+                    macs: macs.get(&vlan).copied().unwrap_or(0),
+                });
+            }
+        }
+        views
+    }
+}
+
+fn leaves_tagged(mode: &PortVlan, vlan: VlanId) -> bool {
+    match mode {
+        PortVlan::Access(_) | PortVlan::Dot1qTunnel { .. } => false,
+        PortVlan::Trunk { native, .. } => *native != Some(Native::Untagged(vlan)),
+    }
+}
