@@ -24,6 +24,11 @@ impl VlanSet {
         self.0[usize::from(vlan.get() >> 6)] |= 1 << (vlan.get() & 63);
     }
 
+    /// Takes a VLAN away.
+    pub fn remove(&mut self, vlan: VlanId) {
+        self.0[usize::from(vlan.get() >> 6)] &= !(1 << (vlan.get() & 63));
+    }
+
     /// Tells whether the VLAN is in the set.
     pub fn contains(&self, vlan: VlanId) -> bool {
         self.0[usize::from(vlan.get() >> 6)] & 1 << (vlan.get() & 63) != 0

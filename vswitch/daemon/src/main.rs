@@ -5,6 +5,7 @@ mod clock;
 mod config_file;
 mod control;
 mod device;
+mod overlay;
 mod plane;
 mod served;
 mod tunnel;
@@ -30,7 +31,6 @@ use crate::{
     control::{Control, Tunnels},
     device::Devices,
     plane::Pool,
-    tunnel::OVERLAY_MAX,
 };
 
 /// The switch daemon of weft. Stays in the foreground; `weftctl` talks to it.
@@ -108,9 +108,7 @@ async fn operate(arguments: &Arguments) -> Result<(), Report> {
         .into_diagnostic()
         .context("cannot start the workers")?;
     let (connected_sender, connected) = mpsc::channel(16);
-    let (happened_sender, happened) = mpsc::unbounded_channel();
-    let (overlay_sender, _overlay) = mpsc::channel(OVERLAY_MAX);
-    let tunnels = Tunnels::new(&arguments.state_dir, happened_sender, overlay_sender);
+    let (tunnels, happened) = Tunnels::begin(&arguments.state_dir, &pool);
 
     let mut control = Control::new(pool, devices, file, connected_sender, tunnels);
     control.begin(text, config).await;

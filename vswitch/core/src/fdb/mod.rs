@@ -480,13 +480,19 @@ impl Fdb {
     }
 
     fn clear(&self, writer: &mut Writer, number: usize) {
-        let slot = self.table.slot(number);
-        if let Some((key, value)) = slot.read() {
-            writer.ledger.remove(value, number);
+        if let Some((key, value)) = self.remove(writer, number) {
             writer.desk.note(key, Some(value), None);
-            slot.empty();
-            self.occupied.store(writer.ledger.total(), Ordering::Relaxed);
         }
+    }
+
+    /// Empties a slot, which is no news.
+    fn remove(&self, writer: &mut Writer, number: usize) -> Option<(Key, Value)> {
+        let slot = self.table.slot(number);
+        let (key, value) = slot.read()?;
+        writer.ledger.remove(value, number);
+        slot.empty();
+        self.occupied.store(writer.ledger.total(), Ordering::Relaxed);
+        Some((key, value))
     }
 }
 

@@ -43,6 +43,18 @@ impl Fdb {
         slot.is_some()
     }
 
+    /// Forgets an address that was learned without a word, so that it is news when it is heard next.
+    pub fn doubt(&self, vlan: VlanId, mac: MacAddr) {
+        let key = Key::new(vlan, mac);
+        let mut writer = self.lock();
+        if let Some(slot) = self.table.find(key, self.table.place(key))
+            && let Some((_, value)) = self.table.slot(slot).read()
+            && value.kind() == EntryKind::Learned
+        {
+            self.remove(&mut writer, slot);
+        }
+    }
+
     /// Freezes an address: from now on it is learned on the port alone where it stands, or nowhere if it is not
     /// known. Installing it goes on as before. Frozen addresses are as many as the caller freezes.
     pub fn freeze(&self, vlan: VlanId, mac: MacAddr) {

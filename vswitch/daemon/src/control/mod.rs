@@ -3,6 +3,7 @@
 
 mod change;
 mod ports;
+mod scene;
 mod secrets;
 mod sockets;
 mod state;
@@ -15,5 +16,5 @@ mod tests;
 pub(crate) use change::{ChangeError, Permanence};
 pub(crate) use ports::{Told, tend};
 pub(crate) use state::{Control, Shared};
-pub(crate) use tunnels::Tunnels;
+pub(crate) use tunnels::{Happened, Tunnels};
 pub(crate) use view::{FdbFilter, ViewError};

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use weft_config::{Config, NetdevIo, PortConfig, PortType};
 use weft_core::PortId;
 use weft_ports::{Opened, packet, tap};
+use weft_vlan::VlanSet;
 
 use super::{
     secrets::{Secrets, SecretsError},
@@ -106,13 +107,17 @@ impl Control {
 
     /// Puts a configured port in the table, not open yet.
     fn place(&mut self, name: String, id: PortId, counters: Arc<PortCounters>) {
+        let blocked = VlanSet::new();
         let config = self.config.ports[&name].clone();
         let link = if config.enabled {
             Link::Waiting("it is being opened".into())
         } else {
             Link::Disabled
         };
-        self.ports.insert(name, Port { id, config, counters, link, generation: 0, socket: None });
+        self.ports.insert(
+            name,
+            Port { id, config, counters, link, blocked, generation: 0, socket: None },
+        );
     }
 
     /// Gives back what ports held that are no longer in force.

@@ -21,6 +21,7 @@ use crate::{
     clock,
     config_file::ConfigFile,
     device::Devices,
+    overlay::Snoop,
     plane::{Egress, Plan, PlannedPort, Pool, PortCounters},
 };
 
@@ -59,6 +60,8 @@ pub(super) struct Port {
     pub(super) config: PortConfig,
     pub(super) counters: Arc<PortCounters>,
     pub(super) link: Link,
+    /// VLANs in which a loop was found behind it.
+    pub(super) blocked: VlanSet,
     /// Tells this opening of the port from others.
     pub(super) generation: u64,
     /// Serves the port's socket, where it has one.
@@ -140,6 +143,8 @@ impl Control {
         self.switches.retain(|name, _| self.config.switches.contains_key(name));
         let index: BTreeMap<&str, usize> =
             self.switches.keys().enumerate().map(|(index, name)| (name.as_str(), index)).collect();
+        let snoops: BTreeMap<&str, Option<Arc<Snoop>>> =
+            self.switches.keys().map(|name| (name.as_str(), self.snoop_on(name))).collect();
         let ports = self.ports.values().filter(|port| port.config.enabled).map(|port| {
             let egress = match &port.link {
                 Link::Open(open) => Some(open.egress.clone()),
@@ -149,6 +154,7 @@ impl Control {
                 switch: index[port.config.switch.as_str()],
                 egress,
                 counters: port.counters.clone(),
+                snoop: snoops.get(port.config.switch.as_str()).cloned().flatten(),
             };
             (port.id, planned)
         });
@@ -158,12 +164,14 @@ impl Control {
                 switch: *index.get(port.switch.as_str())?,
                 egress: Some(port.egress.clone()),
                 counters: port.counters.clone(),
+                snoop: None,
             };
             Some((port.id, planned))
         });
         let ports = ports.chain(tunnels);
         let switches = self.switches.values().map(|switch| switch.compiled.clone()).collect();
         self.pool.swap(Plan::new(switches, ports));
+        self.tell_overlay();
     }
 
     /// Returns the switch's forwarding database, or a new one where the limit has changed, with what was learned.
@@ -221,7 +229,7 @@ impl Port {
         PortSpec {
             id: self.id,
             kind: PortKind::Local,
-            blocked: VlanSet::new(),
+            blocked: self.blocked.clone(),
             vlan: self.config.vlan.clone(),
             mtu: self.mtu(),
             mac_limit: self.config.mac_limit,

@@ -18,7 +18,7 @@ async fn control(directory: &Path) -> (Control, mpsc::Receiver<Connected>) {
     let pool = Pool::start(1, &mpsc::unbounded_channel().0).unwrap();
     let devices = Devices::new(&directory.join("state")).await.unwrap();
     let (sender, connected) = mpsc::channel(16);
-    let tunnels = Tunnels::new(directory, mpsc::unbounded_channel().0, mpsc::channel(1).0);
+    let (tunnels, _) = Tunnels::begin(directory, &pool);
     (Control::new(pool, devices, file, sender, tunnels), connected)
 }
 

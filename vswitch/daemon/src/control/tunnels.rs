@@ -13,20 +13,21 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 use weft_config::{Cipher, Config, Endpoint, PeerConfig, VpnConfig};
 use weft_core::{Guards, Isolation, PortId, PortKind, PortSpec};
-use weft_overlay::SegmentId;
-use weft_ports::udp::{self, Segmentation};
+use weft_overlay::{HostKey, SegmentId, probe::ProbeEvent};
+use weft_ports::udp::{self, Segmentation, Socket};
 use weft_vlan::{PortVlan, Tpid, VlanId, VlanSet};
-use weft_vpn::{DownReason, HostConfig, PeerId, PeerState, Suite, Suites};
+use weft_vpn::{DownReason, HostConfig, PeerId, PeerState, PublicKey, Suite, Suites};
 
 use super::{
     secrets::{Secrets, SecretsError},
-    state::Control,
+    state::{Control, Port},
 };
 use crate::{
-    plane::{Egress, PortCounters},
+    overlay::{Office, Order, SNOOPED_MAX, Snooped, Sources},
+    plane::{Egress, Pool, PortCounters},
     tunnel::{
-        Carried, Command, Directory, Incoming, Keeper, News, Notes, Outgoing, OverlayMessage, Peer,
-        Report, SharedSender, Stamps, notes,
+        Carried, Command, Directory, Incoming, Keeper, News, Notes, OVERLAY_MAX, Outgoing,
+        OverlayMessage, Peer, Report, SharedSender, Stamps, notes,
     },
 };
 
@@ -41,6 +42,8 @@ pub(crate) struct Tunnels {
     /// What stands behind [`Control::tunnel_news`].
     news: mpsc::UnboundedSender<Happened>,
     overlay: mpsc::Sender<OverlayMessage>,
+    orders: mpsc::UnboundedSender<Order>,
+    snooped: mpsc::Sender<Snooped>,
     running: Option<Running>,
     /// Why they do not run although they are configured.
     pub(super) trouble: Option<String>,
@@ -53,11 +56,16 @@ pub(crate) enum Happened {
     Told(News),
     /// The name of a peer's endpoint means this address.
     Resolved(String, SocketAddr),
+    /// A loop was found behind a port, or is gone.
+    Loop(ProbeEvent),
 }
 
 struct Running {
     listen: SocketAddr,
     dscp: u8,
+    /// This host's public key.
+    own: PublicKey,
+    sockets: Vec<Socket>,
     keeper: Keeper,
     notes: Notes,
     senders: Vec<SharedSender>,
@@ -85,13 +93,28 @@ pub(super) struct TunnelPort {
 }
 
 impl Tunnels {
-    /// None yet.
-    pub(crate) fn new(
+    /// None yet; the overlay, which has a task of its own, rests. Also returns where it is told what happens.
+    pub(crate) fn begin(
         state_dir: &Path,
-        news: mpsc::UnboundedSender<Happened>,
-        overlay: mpsc::Sender<OverlayMessage>,
-    ) -> Self {
-        Self { state_dir: state_dir.to_owned(), news, overlay, running: None, trouble: None }
+        pool: &Pool,
+    ) -> (Self, mpsc::UnboundedReceiver<Happened>) {
+        let (news, happened) = mpsc::unbounded_channel();
+        let (overlay, messages) = mpsc::channel(OVERLAY_MAX);
+        let (orders, ordered) = mpsc::unbounded_channel();
+        let (snooped, handed_over) = mpsc::channel(SNOOPED_MAX);
+        if let Some(injector) = pool.injector() {
+            let sources = Sources { orders: ordered, messages, snooped: handed_over };
+            tokio::spawn(Office::new(news.clone(), injector).run(sources));
+        }
+        let state_dir = state_dir.to_owned();
+        let tunnels =
+            Self { state_dir, news, overlay, orders, snooped, running: None, trouble: None };
+        (tunnels, happened)
+    }
+
+    /// Returns where frames are handed over to the overlay, while there are tunnels.
+    pub(super) fn snooped(&self) -> Option<mpsc::Sender<Snooped>> {
+        self.running.as_ref().map(|_| self.snooped.clone())
     }
 
     /// Returns the peers, by name.
@@ -219,6 +242,8 @@ impl Control {
         self.tunnels.running = Some(Running {
             listen: vpn.listen,
             dscp: vpn.dscp,
+            own: secrets.private.public(),
+            sockets,
             keeper,
             notes,
             senders,
@@ -228,7 +253,7 @@ impl Control {
         Ok(())
     }
 
-    async fn change_keys(&self, secrets: &Secrets) -> Result<(), String> {
+    async fn change_keys(&mut self, secrets: &Secrets) -> Result<(), String> {
         let (answer, changed) = oneshot::channel();
         self.tunnels.command(Command::SetKeys(
             secrets.private.clone(),
@@ -236,7 +261,12 @@ impl Control {
             answer,
         ));
         match changed.await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                if let Some(running) = &mut self.tunnels.running {
+                    running.own = secrets.private.public();
+                }
+                Ok(())
+            }
             Ok(Err(error)) => Err(format!("the keys stay as they were: {error}")),
             Err(_) => Err("the keeper of the tunnels has ended".to_owned()),
         }
@@ -386,6 +416,44 @@ impl Control {
         }
     }
 
+    /// Tells the overlay what is in force.
+    pub(super) fn tell_overlay(&self) {
+        let order = match &self.tunnels.running {
+            None => Order::Rest,
+            Some(running) => {
+                let Some(socket) = running.sockets.first().cloned() else { return };
+                let own = HostKey::new(*running.own.as_bytes());
+                Order::Act(Box::new(self.scene(own)), socket)
+            }
+        };
+        // The overlay's task ends with the daemon.
+        let _ = self.tunnels.orders.send(order);
+    }
+
+    /// Blocks a port in the VLAN of a segment behind which a loop was found, or lets it in again.
+    fn loop_found(&mut self, event: ProbeEvent) {
+        let (at, segment, blocks) = match event {
+            ProbeEvent::Blocked { port, segment, .. } => (port, segment, true),
+            ProbeEvent::Unblocked { port, segment } => (port, segment, false),
+        };
+        let mut segments = self.config.segments.values();
+        let Some(vlan) = segments.find(|it| it.id.get() == segment.get()).map(|it| it.vlan) else {
+            return;
+        };
+        let is_meant = |port: &Port| port.id.index() == usize::from(at.0);
+        let Some((name, port)) = self.ports.iter_mut().find(|(_, port)| is_meant(port)) else {
+            return;
+        };
+        if blocks {
+            port.blocked.insert(vlan);
+            tracing::warn!(port = name, %vlan, "a loop: the segment also reaches this host behind this port; blocked");
+        } else {
+            port.blocked.remove(vlan);
+            tracing::info!(port = name, %vlan, "no loop any more: the port is let in again");
+        }
+        self.put_in_force();
+    }
+
     /// Takes in what happened to a tunnel.
     pub(super) async fn tunnel_happened(&mut self, happened: Happened) {
         match happened {
@@ -397,15 +465,18 @@ impl Control {
                 }
             }
             Happened::Told(News::State(id, state)) => {
+                let orders = self.tunnels.orders.clone();
                 let Some((name, tunnel)) = self.tunnels.find(id) else { return };
                 tunnel.state = state;
                 match state {
                     PeerState::Up => {
+                        let _ = orders.send(Order::Up(id));
                         tunnel.troubles.clear();
                         tracing::info!(peer = name, "peer up");
                     }
                     PeerState::Handshaking => tracing::debug!(peer = name, "handshake"),
                     PeerState::Down(reason) => {
+                        let _ = orders.send(Order::Down(id));
                         tracing::info!(peer = name, reason = reason.as_str(), "peer down");
                     }
                 }
@@ -424,6 +495,7 @@ impl Control {
                 let (name, endpoint) = (name.clone(), tunnel.config.endpoint.clone());
                 self.address_of(&name, endpoint.as_ref());
             }
+            Happened::Loop(event) => self.loop_found(event),
             Happened::Resolved(name, address) => {
                 let Some((_, tunnel)) = self.tunnels.peers().find(|(known, _)| **known == name)
                 else {

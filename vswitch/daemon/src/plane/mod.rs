@@ -9,4 +9,4 @@ mod worker;
 mod tests;
 
 pub(crate) use plan::{Egress, Plan, PlannedPort, PortCounters};
-pub(crate) use pool::{Pool, QueueEnded};
+pub(crate) use pool::{Injector, Pool, QueueEnded};

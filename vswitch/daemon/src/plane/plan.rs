@@ -6,6 +6,8 @@ use crossbeam_utils::CachePadded;
 use weft_core::{Counters, PortId, Switch};
 use weft_ports::Transmit;
 
+use crate::overlay::Snoop;
+
 /// The switches and ports of one moment.
 #[derive(Default)]
 pub(crate) struct Plan {
@@ -22,6 +24,8 @@ pub(crate) struct PlannedPort {
     pub(crate) egress: Option<Arc<Egress>>,
     /// What is counted on it.
     pub(crate) counters: Arc<PortCounters>,
+    /// What the overlay wants to see of its frames.
+    pub(crate) snoop: Option<Arc<Snoop>>,
 }
 
 impl Plan {

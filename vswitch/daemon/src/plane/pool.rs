@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 use weft_core::PortId;
 use weft_ports::{Fault, Opened};
+use weft_vlan::WireTag;
 
 use super::{
     Egress, Plan, PortCounters,
@@ -30,6 +31,20 @@ pub(crate) struct QueueEnded {
     pub(crate) generation: u64,
     /// Why.
     pub(crate) fault: Fault,
+}
+
+/// The way back for frames that were handed over.
+#[derive(Clone)]
+pub(crate) struct Injector {
+    commands: Sender<Command>,
+    wake: Arc<OwnedFd>,
+}
+
+impl Injector {
+    /// Has a frame switched that came by a port with this tag.
+    pub(crate) fn inject(&self, port: PortId, tag: Option<WireTag>, frame: Vec<u8>) {
+        tell(&self.commands, &self.wake, Command::Inject(port, tag, frame));
+    }
 }
 
 /// The worker threads and the plan that they share.
@@ -103,6 +118,12 @@ impl Pool {
         egress
     }
 
+    /// Returns the way back for frames that were handed over: all of them by one worker, in order.
+    pub(crate) fn injector(&self) -> Option<Injector> {
+        let worker = self.workers.first()?;
+        Some(Injector { commands: worker.commands.clone(), wake: worker.wake.clone() })
+    }
+
     /// Hands what the tunnels receive to the workers, one each, with the next plan.
     pub(crate) fn attach_tunnels(&self, incoming: impl IntoIterator<Item = Incoming>) {
         for (worker, incoming) in incoming.into_iter().enumerate() {
@@ -150,10 +171,14 @@ impl Pool {
 
 impl Handle {
     fn tell(&self, command: Command) {
-        // A worker that has ended needs no command.
-        if self.commands.send(command).is_ok() {
-            let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
-        }
+        tell(&self.commands, &self.wake, command);
+    }
+}
+
+fn tell(commands: &Sender<Command>, wake: &OwnedFd, command: Command) {
+    // A worker that has ended needs no command.
+    if commands.send(command).is_ok() {
+        let _ = rustix::io::write(wake, &1_u64.to_ne_bytes());
     }
 }
 

@@ -60,7 +60,10 @@ impl Rig {
             let counters = Arc::new(PortCounters::new(workers));
             let opened = stream::attach(ours.into()).unwrap();
             let egress = rig.pool.attach(id(index), 1, opened, &counters);
-            rig.ports.push((id(index), PlannedPort { switch: 0, egress: Some(egress), counters }));
+            rig.ports.push((
+                id(index),
+                PlannedPort { switch: 0, egress: Some(egress), counters, snoop: None },
+            ));
             rig.guests.push(guest);
         }
         rig.swap();

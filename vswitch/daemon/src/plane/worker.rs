@@ -13,6 +13,7 @@ use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 use weft_core::{DirectionCounters, DropReason, PortId, Timestamp};
 use weft_ports::{BURST, Burst, Fault, Job, Receive, Scratch, Tally};
+use weft_vlan::WireTag;
 
 use super::{Egress, Plan, PortCounters, QueueEnded};
 use crate::{clock, tunnel::Incoming};
@@ -30,6 +31,8 @@ pub(super) enum Command {
     Attach(Attachment),
     /// Drop the queues of a port, or those of the tunnels.
     Detach(Option<PortId>),
+    /// Switch a frame that came by a port, with this tag, and was handed over.
+    Inject(PortId, Option<WireTag>, Vec<u8>),
     /// Answer once the newest plan is in use.
     Pass(oneshot::Sender<()>),
     /// End.
@@ -149,6 +152,14 @@ impl Worker {
             match command {
                 Command::Attach(attachment) => self.attach(attachment),
                 Command::Detach(port) => self.detach(port),
+                Command::Inject(port, tag, frame) => {
+                    let plan = self.plan.load();
+                    let mut builder = self.scratch.builder();
+                    builder.push(&frame, tag, None);
+                    let burst = builder.finish();
+                    let now = clock::now();
+                    deliver(self.id, &plan, now, port, &burst, Frames::Returned, &mut self.outbox);
+                }
                 Command::Pass(answer) => {
                     let _ = answer.send(());
                 }
@@ -207,7 +218,7 @@ impl Worker {
             Source::Tunnels(incoming) => {
                 let (worker, outbox) = (self.id, &mut self.outbox);
                 let served = incoming.serve(&mut self.scratch, |port, burst| {
-                    deliver(worker, plan, now, port, burst, outbox);
+                    deliver(worker, plan, now, port, burst, Frames::Arrived, outbox);
                 });
                 return served.unwrap_or_else(|error| {
                     tracing::warn!(worker, %error, "cannot receive from peers");
@@ -225,7 +236,7 @@ impl Worker {
             match queue.receive(&mut self.scratch) {
                 Ok(burst) => {
                     came |= !burst.is_empty();
-                    deliver(self.id, plan, now, port, &burst, &mut self.outbox);
+                    deliver(self.id, plan, now, port, &burst, Frames::Arrived, &mut self.outbox);
                 }
                 Err(fault) => {
                     if let (Fault::BadFraming(_), Some((port, _))) = (&fault, plan.port(port)) {
@@ -255,6 +266,15 @@ impl Worker {
     }
 }
 
+/// Whether frames are new.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Frames {
+    /// They have just arrived.
+    Arrived,
+    /// They were counted when they arrived, and handed over meanwhile.
+    Returned,
+}
+
 /// Decides on every frame of a burst, then sends to each port that gets some, once.
 fn deliver(
     worker: usize,
@@ -262,9 +282,11 @@ fn deliver(
     now: Timestamp,
     ingress: PortId,
     burst: &Burst<'_>,
+    frames: Frames,
     outbox: &mut Outbox,
 ) {
     let Some((port, switch)) = plan.port(ingress) else { return };
+    let snoop = port.snoop.as_ref().filter(|_| frames == Frames::Arrived);
     let rx = &port.counters.of_worker(worker).rx;
     for &(reason, frames) in burst.refused() {
         rx.add(frames, 0);
@@ -273,8 +295,18 @@ fn deliver(
     let mut bytes = 0;
     for (position, frame) in burst.frames().iter().enumerate() {
         bytes += frame.head.wire_len() as u64;
+        if snoop.is_some_and(|snoop| snoop.takes_probe(ingress, &frame.head)) {
+            continue;
+        }
         match switch.forward(now, ingress, &frame.head) {
             Ok(egress) => {
+                if let Some(snoop) = snoop {
+                    if !egress.is_flood() {
+                        snoop.shows(ingress, egress.vlan(), &frame.head);
+                    } else if snoop.takes_question(ingress, egress.vlan(), &frame.head) {
+                        continue;
+                    }
+                }
                 for (to, tags) in egress.copies() {
                     match tags {
                         Ok(tags) => outbox.put(to, Job { frame: position as u16, tags }),
@@ -285,7 +317,9 @@ fn deliver(
             Err(reason) => rx.drop(reason, 1),
         }
     }
-    rx.add(burst.frames().len() as u64, bytes);
+    if frames == Frames::Arrived {
+        rx.add(burst.frames().len() as u64, bytes);
+    }
     outbox.send(worker, plan, burst);
 }
 

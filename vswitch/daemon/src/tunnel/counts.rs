@@ -20,6 +20,11 @@ impl Counts {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(reason).or_default() += count;
     }
 
+    /// Sets what somebody else counted for a reason.
+    pub(crate) fn set(&self, reason: &'static str, count: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(reason, count);
+    }
+
     /// Returns every reason that occurred.
     pub(crate) fn all(&self) -> BTreeMap<&'static str, u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -52,9 +52,9 @@ impl Directory {
 }
 
 /// How a peer is sent to.
-pub(super) struct Way {
-    pub(super) session: Arc<Session>,
-    pub(super) address: SocketAddr,
+pub(crate) struct Way {
+    pub(crate) session: Arc<Session>,
+    pub(crate) address: SocketAddr,
 }
 
 /// The segments that a peer may carry, both ways.
@@ -122,7 +122,8 @@ impl Peer {
         self.id
     }
 
-    pub(super) fn way(&self) -> Guard<Option<Arc<Way>>> {
+    /// Returns how it is sent to, when it can be.
+    pub(crate) fn way(&self) -> Guard<Option<Arc<Way>>> {
         self.way.load()
     }
 
