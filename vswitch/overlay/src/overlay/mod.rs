@@ -250,6 +250,11 @@ impl Overlay {
         self.stations.get(&(segment, mac))?.owner(self.judge)
     }
 
+    /// Tells whether a host is a peer that carries a segment together with this host: whose loop probes count.
+    pub fn shares(&self, host: HostKey, segment: SegmentId) -> bool {
+        self.peers.values().any(|peer| peer.key == host && peer.segments.contains_key(&segment))
+    }
+
     /// Returns the number of addresses that a peer claims.
     pub fn claimed_by(&self, id: PeerId) -> usize {
         self.peers.get(&id).map_or(0, |peer| peer.held.len())

@@ -130,3 +130,12 @@ fn a_catalogue_of_4094_segments_is_compared_whole() {
     mesh.run_for(seconds(5));
     assert!(mesh.agree(last, 0));
 }
+
+#[test]
+fn a_host_shares_what_is_configured_for_it_as_a_peer() {
+    let mesh = Mesh::apart(2, 1);
+    let overlay = &mesh.hosts[0].overlay;
+    assert!(overlay.shares(key_of(1), segment(OFFICE)));
+    assert!(!overlay.shares(key_of(1), segment(7)));
+    assert!(!overlay.shares(key_of(2), segment(OFFICE)));
+}
