@@ -198,8 +198,7 @@ impl<P: Rival> Samples<P> {
     pub fn failures(&self) -> String {
         let mut text = String::new();
         for Failure { run, peer, reason } in &self.failed {
-            let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
-            let _ = writeln!(text, "- run {run}, {}: {reason}", peer.title());
+            let _ = writeln!(text, "- run {run}, {}: {}", peer.title(), one_line(reason));
         }
         if text.is_empty() { text } else { format!("\nNot measured:\n\n{text}") }
     }
@@ -246,6 +245,16 @@ pub fn aims_table(rows: &str) -> String {
 /// One row of a table of aims.
 pub(crate) fn row(what: &str, measured: &str, wanted: &str, verdict: &str) -> String {
     format!("| {what} | {measured} | {wanted} | {verdict} |\n")
+}
+
+/// Puts a reason on one line, and ends it where it goes on and on.
+pub(crate) fn one_line(reason: &str) -> String {
+    const ENOUGH: usize = 500;
+    let line = reason.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(ENOUGH) {
+        Some((end, _)) => format!("{} …", &line[..end]),
+        None => line,
+    }
 }
 
 /// `met`, or the distance.

@@ -18,7 +18,7 @@ use crate::{
     clock,
     lab::{Lab, Lifetime, run},
     probe::{self, Effort},
-    report::{Failure, Head, Rival, Sample, Samples},
+    report::{Failure, Head, Rival, Sample, Samples, one_line},
     site::{Site, Tools},
 };
 
@@ -100,7 +100,7 @@ impl Bench {
         let result = work(&self.lab);
         self.lab.clear()?;
         if let Err(error) = &result {
-            println!("    failed: {error:#}");
+            println!("    failed: {}", one_line(&format!("{error:#}")));
         }
         result
     }

@@ -164,9 +164,10 @@ pub(super) fn many(lab: &Lab, tools: &Tools, count: u16) -> Result<ManyPeers> {
     let mut config = weft::gateway((ends.near.outer, HUB), &key);
     let mut random = File::open("/dev/urandom")?;
     for spoke in 0..count {
-        // Every 32 bytes are somebody's public key.
+        // Any number below 2^255 is somebody's public key, but for a handful that chance does not hit.
         let mut public = [0; 32];
         random.read_exact(&mut public)?;
+        public[31] &= 0x7f;
         let at = (ends.far.outer, FIRST_SPOKE + spoke);
         let (name, public) = (format!("spoke{spoke}"), STANDARD.encode(public));
         config += &weft::peer(&name, &public, at, Cipher::Aes256Gcm);
