@@ -22,8 +22,13 @@ pub struct Egress<'a> {
 
 #[derive(Clone, Copy)]
 enum To<'a> {
-    Port(PortId, &'a PortTable),
-    Members { ports: &'a [PortId], except: PortId, from: &'a PortTable },
+    Port(PortId),
+    Members {
+        ports: &'a [PortId],
+        except: PortId,
+        /// Whether there may be one that it may not go to.
+        has_barrier: bool,
+    },
 }
 
 impl<'a> Egress<'a> {
@@ -32,9 +37,8 @@ impl<'a> Egress<'a> {
         head: &'a Head,
         frame: Classified,
         port: PortId,
-        table: &'a PortTable,
     ) -> Self {
-        Self { tables, head, frame, to: To::Port(port, table) }
+        Self { tables, head, frame, to: To::Port(port) }
     }
 
     pub(super) fn to_members(
@@ -43,9 +47,9 @@ impl<'a> Egress<'a> {
         frame: Classified,
         members: &'a Members,
         ingress: PortId,
-        from: &'a PortTable,
     ) -> Self {
-        let to = To::Members { ports: &members.ports, except: ingress, from };
+        let has_barrier = tables.port(ingress).is_some_and(|from| members.has_barrier(from));
+        let to = To::Members { ports: &members.ports, except: ingress, has_barrier };
         Self { tables, head, frame, to }
     }
 
@@ -67,11 +71,17 @@ impl<'a> Egress<'a> {
     /// Returns every port that shall get the frame, with the tags to put on it or the reason why it does not leave there.
     #[inline]
     pub fn copies(&self) -> impl Iterator<Item = (PortId, Result<Tags, DropReason>)> + '_ {
-        let (only, ports, except, from) = match self.to {
-            To::Port(port, table) => (Some((port, table)), &[][..], port, table),
-            To::Members { ports, except, from } => (None, ports, except, from),
+        let (ports, except, has_barrier) = match &self.to {
+            To::Port(port) => (std::slice::from_ref(port), None, false),
+            To::Members { ports, except, has_barrier } => (*ports, Some(*except), *has_barrier),
         };
-        Copies { egress: self, only, ports: ports.iter(), except, from }
+        Copies { egress: self, ports: ports.iter(), except, has_barrier }
+    }
+
+    /// Tells why the frame, which is flooded, shall not go to a member, where that is so.
+    #[cold]
+    fn barrier(&self, except: Option<PortId>, member: &PortTable) -> Option<DropReason> {
+        self.tables.port(except?)?.barrier(member, self.frame.vlan)
     }
 
     #[inline]
@@ -112,10 +122,9 @@ impl<'a> Egress<'a> {
 
 struct Copies<'a> {
     egress: &'a Egress<'a>,
-    only: Option<(PortId, &'a PortTable)>,
     ports: std::slice::Iter<'a, PortId>,
-    except: PortId,
-    from: &'a PortTable,
+    except: Option<PortId>,
+    has_barrier: bool,
 }
 
 impl Iterator for Copies<'_> {
@@ -123,16 +132,15 @@ impl Iterator for Copies<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if let Some((port, table)) = self.only.take() {
-            return Some((port, self.egress.emit(table)));
-        }
         loop {
             let port = *self.ports.next()?;
             let Some(table) = self.egress.tables.port(port) else { continue };
-            if port == self.except {
+            if Some(port) == self.except {
                 continue;
             }
-            match self.from.barrier(table, self.egress.frame.vlan) {
+            let barrier =
+                if self.has_barrier { self.egress.barrier(self.except, table) } else { None };
+            match barrier {
                 None => return Some((port, self.egress.emit(table))),
                 Some(DropReason::LoopBlocked) => return Some((port, Err(DropReason::LoopBlocked))),
                 Some(_) => {}

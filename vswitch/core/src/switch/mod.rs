@@ -27,8 +27,8 @@ pub struct Switch {
 }
 
 /// Where a destination is.
-enum Found<'a> {
-    At(PortId, &'a PortTable),
+enum Found {
+    At(PortId),
     Unknown,
 }
 
@@ -100,8 +100,8 @@ impl Switch {
         self.learn(&heard, ingress, head.source(), frame.vlan, effects)?;
         let to = self.find(&heard, ingress, port, head.destination(), frame.vlan, effects)?;
         let members = match to {
-            Found::At(to, table) => {
-                return Ok(Egress::to_port(&self.tables, head, frame, to, table));
+            Found::At(to) => {
+                return Ok(Egress::to_port(&self.tables, head, frame, to));
             }
             Found::Unknown => self.tables.members(frame.vlan),
         };
@@ -109,7 +109,7 @@ impl Switch {
             port.charge_flood(now, effects)?;
         }
         self.check_members(port, members, effects)?;
-        Ok(Egress::to_members(&self.tables, head, frame, members, ingress, port))
+        Ok(Egress::to_members(&self.tables, head, frame, members, ingress))
     }
 
     #[inline(always)]
@@ -136,15 +136,15 @@ impl Switch {
     }
 
     #[inline(always)]
-    fn find<'a, E: Effects>(
-        &'a self,
+    fn find<E: Effects>(
+        &self,
         heard: &Heard<'_>,
         ingress: PortId,
         port: &PortTable,
         destination: MacAddr,
         vlan: VlanId,
         effects: &mut E,
-    ) -> Result<Found<'a>, DropReason> {
+    ) -> Result<Found, DropReason> {
         if destination.is_group() {
             effects.step("lookup", || {
                 format!("{destination} is a group: every other member of VLAN {vlan}")
@@ -187,7 +187,7 @@ impl Switch {
             let place = if table.is_tunnel() { "behind one tunnel" } else { "on one port" };
             format!("{destination} is known in VLAN {vlan}, {place}")
         });
-        Ok(Found::At(at, table))
+        Ok(Found::At(at))
     }
 
     #[inline(always)]

@@ -33,7 +33,7 @@ pub(super) struct PortTable {
 }
 
 /// What bars the way between some ports, one bit each.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Traits(u8);
 
 impl Traits {
@@ -76,6 +76,8 @@ pub(super) struct Members {
     pub(super) ports: Box<[PortId]>,
     /// How many of them a port may talk to, by the groups that it is in.
     within_reach: [usize; Traits::GROUP_SETS],
+    /// What any of them has.
+    traits: Traits,
 }
 
 impl Members {
@@ -85,7 +87,14 @@ impl Members {
         Self {
             ports: ports.iter().map(|port| port.id).collect(),
             within_reach: [0, 1, 2, 3].map(within_reach),
+            traits: Traits(ports.iter().fold(0, |all, port| all | Traits::of(port).0)),
         }
+    }
+
+    /// Tells whether a frame from this member may find its way to another one barred.
+    #[inline]
+    pub(super) fn has_barrier(&self, from: &PortTable) -> bool {
+        from.barriers.meet(self.traits)
     }
 
     /// Tells why a frame from a member reaches no other member, where that is so.
@@ -170,6 +179,12 @@ impl PortTable {
         self.traits.meet(Traits::TUNNEL)
     }
 
+    /// Tells whether nothing enters or leaves the port in a VLAN.
+    #[inline]
+    pub(super) fn is_blocked(&self, vlan: VlanId) -> bool {
+        self.traits.meet(Traits::BLOCKED) && self.blocked.contains(vlan)
+    }
+
     /// Refuses a frame from where it would go round in a loop.
     #[inline]
     pub(super) fn check_loop<E: Effects>(
@@ -177,7 +192,7 @@ impl PortTable {
         vlan: VlanId,
         effects: &mut E,
     ) -> Result<(), DropReason> {
-        if !self.traits.meet(Traits::BLOCKED) || !self.blocked.contains(vlan) {
+        if !self.is_blocked(vlan) {
             return Ok(());
         }
         effects.step("vlan", || format!("blocked in VLAN {vlan}, because a loop was found there"));
@@ -199,7 +214,7 @@ impl PortTable {
         } else if common.meet(Traits::ISOLATED) {
             Some(DropReason::Isolated)
         } else {
-            to.blocked.contains(vlan).then_some(DropReason::LoopBlocked)
+            to.is_blocked(vlan).then_some(DropReason::LoopBlocked)
         }
     }
 
