@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use weft_netns::{
     Lab, Nic, Wire,
     frame::{BROADCAST, Frame, mac},
+    until,
 };
 
 const CONFIG: &str = "\
@@ -42,9 +43,7 @@ fn a_missing_device_is_waited_for(workers: usize) {
     assert_eq!(port["state"], "waiting", "{port}");
     assert!(port["reason"].as_str().unwrap().contains("tap0"), "{port}");
     let mut web = Nic::open(lab.switch(), "tap0");
-    let appeared = Instant::now();
     let port = ctl.wait_for_state("web", "up");
-    assert!(appeared.elapsed() < Duration::from_secs(1), "up after {:?}", appeared.elapsed());
     assert!(port["reason"].is_null(), "{port}");
     talk(&mut web, &mut db, "hello");
 }
@@ -63,9 +62,7 @@ fn a_device_that_returns_is_attached_again(workers: usize) {
         // Its addresses are forgotten with it: what was known unicast is no longer sent into the void.
         assert_eq!(ctl.fdb(10, "02:00:00:00:00:01"), None);
         web = Nic::open(lab.switch(), "tap0");
-        let appeared = Instant::now();
         ctl.wait_for_state("web", "up");
-        assert!(appeared.elapsed() < Duration::from_secs(1), "up after {:?}", appeared.elapsed());
         talk(&mut web, &mut db, &format!("after {round}"));
     }
     assert!(ctl.port("web")["rx"]["frames"].as_u64().unwrap() >= frames, "counters do not go back");
@@ -83,7 +80,7 @@ fn a_quick_return_is_noticed(workers: usize) {
         web = Nic::open(lab.switch(), "tap0");
     }
     // The device is down until weftd has taken it; until then it takes no frame.
-    weft_netns::until("the port carries frames again", || {
+    until("the port carries frames again", || {
         let frame = Frame::new(mac(1), BROADCAST).text("again").bytes();
         web.try_send(&frame).is_ok()
             && db.receive(Instant::now() + Duration::from_millis(100)).is_some()
@@ -117,6 +114,24 @@ fn a_renamed_device_changes_hands(workers: usize) {
     lab.switch().run("ip link set stranger name tap0");
     ctl.wait_for_state("web", "up");
     talk(&mut stranger, &mut db, "renamed");
+
+    lab.switch().run("ip link set tap0 down");
+    lab.switch().run("ip link set tap0 name stranger");
+    ctl.wait_for_state("web", "waiting");
+    until("nothing of the claim is left on it", || {
+        lab.switch().run("tc qdisc show dev stranger clsact").trim().is_empty()
+    });
+    let mut web = Nic::open(lab.switch(), "tap0");
+    ctl.wait_for_state("web", "up");
+    talk(&mut web, &mut db, "its own");
+    lab.switch().run("ip link set stranger up");
+    ctl.run("port add other --type netdev --device stranger --access 20");
+    ctl.wait_for_state("other", "up");
+    let frame = Frame::new(mac(3), BROADCAST).text("elsewhere").bytes();
+    stranger.send(&frame);
+    until("the other port hears it", || ctl.drops("other", "rx", "no-member") > 0);
+    talk(&mut web, &mut db, "still its own");
+    assert_eq!(ctl.fdb(10, "02:00:00:00:00:03"), None);
 }
 
 weft_netns::each_worker_count!(

@@ -319,7 +319,12 @@ impl Control {
 
     async fn link_event(&mut self, event: LinkEvent) {
         match event.change {
-            Change::Added(_) | Change::Renamed { .. } => self.open_ports_on(&event.name).await,
+            Change::Added(_) => self.open_ports_on(&event.name).await,
+            Change::Renamed { from } => {
+                self.device_renamed(event.index, &from, &event.name).await;
+                self.open_ports_on(&event.name).await;
+                self.open_ports_on(&from).await;
+            }
             Change::Removed | Change::Moved => self.device_left(&event).await,
             Change::State(state) => {
                 let concerned =
@@ -421,6 +426,21 @@ impl Control {
         self.open_ports_on(&event.name).await;
     }
 
+    /// A `netdev` port is attached by name: a device that has got another one is no longer the port's.
+    async fn device_renamed(&mut self, index: u32, from: &str, to: &str) {
+        let has_lost_it = |(_, port): &(&String, &Port)| {
+            port.device_index() == Some(index)
+                && matches!(&port.config.kind, PortType::Netdev { device, .. } if device != to)
+        };
+        let Some((name, _)) = self.ports.iter().find(has_lost_it) else { return };
+        let name = name.clone();
+        self.close_port(&name, format!("device {from} does not exist, it is called {to} now"))
+            .await;
+        if let Err(error) = self.devices.release(from).await {
+            tracing::warn!(device = to, %error, "could not undo what was changed on the device");
+        }
+    }
+
     pub(super) async fn socket_connected(&mut self, connected: Connected) {
         let Connected { port: name, incarnation, stream } = connected;
         let Some(port) = self.ports.get(&name) else { return };
@@ -514,7 +534,7 @@ fn must_reopen(old: &PortConfig, new: &PortConfig) -> bool {
     old.kind != new.kind || old.switch != new.switch || old.enabled != new.enabled
 }
 
-fn device_of(config: &PortConfig) -> Option<&str> {
+pub(super) fn device_of(config: &PortConfig) -> Option<&str> {
     match &config.kind {
         PortType::Netdev { device, .. } | PortType::Tap { device, .. } => Some(device),
         PortType::Stream(_) => None,
