@@ -2,11 +2,11 @@
 
 use std::{
     fs, io,
-    io::Write,
+    os::unix::fs::{MetadataExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
 };
 
-use tempfile::NamedTempFile;
+use crate::replace::replace;
 
 /// The configuration file and the text that the daemon knows of it.
 pub(crate) struct ConfigFile {
@@ -91,47 +91,34 @@ impl ConfigFile {
             return Ok(false);
         }
         self.check_unchanged()?;
-        replace(&self.path, text.as_bytes())
-            .map_err(|error| FileError::Write(self.path.clone(), error))?;
+        put(&self.path, text).map_err(|error| FileError::Write(self.path.clone(), error))?;
         self.known = Some(text.to_owned());
         Ok(true)
     }
 }
 
-fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
+/// Writes a text in place of the file's, with the file's mode and owner.
+fn put(path: &Path, text: &str) -> io::Result<()> {
     // A link stays a link: what it points to is replaced.
     let target = match fs::canonicalize(path) {
         Ok(target) => target,
         Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
         Err(error) => return Err(error),
     };
-    let directory = match target.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut new = NamedTempFile::with_prefix_in(".weft.toml.", directory)?;
-    new.write_all(contents)?;
-    match fs::metadata(&target) {
+    replace(&target, text.as_bytes(), |new| match fs::metadata(&target) {
         Ok(old) => {
-            use std::os::unix::fs::MetadataExt;
-            new.as_file().set_permissions(old.permissions())?;
-            std::os::unix::fs::fchown(new.as_file(), Some(old.uid()), Some(old.gid()))?;
+            new.set_permissions(old.permissions())?;
+            fchown(new, Some(old.uid()), Some(old.gid()))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            use std::os::unix::fs::PermissionsExt;
-            new.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+            new.set_permissions(fs::Permissions::from_mode(0o644))
         }
-        Err(error) => return Err(error),
-    }
-    new.as_file().sync_all()?;
-    new.persist(&target).map_err(|error| error.error)?;
-    fs::File::open(directory)?.sync_all()
+        Err(error) => Err(error),
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]

@@ -7,6 +7,7 @@ mod control;
 mod device;
 mod overlay;
 mod plane;
+mod replace;
 mod served;
 mod tunnel;
 

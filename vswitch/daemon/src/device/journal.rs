@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write},
+    io,
     net::Ipv6Addr,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use weft_vlan::MacAddr;
 
 use super::told::Link;
+use crate::replace::replace;
 
 /// Where a device lives: an index means something only inside one network namespace of one boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,18 +158,10 @@ impl Journal {
 
     /// Writes a record, in place of an older one for the same name; on disk when this returns.
     pub(super) async fn save(&self, record: &Record) -> io::Result<()> {
-        let directory = Arc::clone(&self.directory);
         let path = self.path(&record.device);
         let mut text = serde_json::to_vec_pretty(record)?;
         text.push(b'\n');
-        blocking(move || {
-            let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(&directory)?;
-            file.write_all(&text)?;
-            file.as_file().sync_all()?;
-            file.persist(&path)?;
-            File::open(&directory)?.sync_all()
-        })
-        .await
+        blocking(move || replace(&path, &text, |_| Ok(()))).await
     }
 
     /// Forgets a device.
