@@ -147,6 +147,25 @@ fn a_trace_says_what_would_happen_and_does_not_do_it() {
     until("the marker is counted", || ctl.port("db")["rx"]["frames"] == 1);
 }
 
+/// A port whose device is set down takes no frames: the trace gives the reason that is counted.
+#[test]
+fn a_trace_knows_that_a_device_is_down() {
+    let (lab, daemon, _web, mut db) = scene();
+    let ctl = daemon.ctl();
+    lab.switch().run("ip link set tap0 down");
+    let reason = ctl.wait_for_state("web", "down")["reason"].clone();
+    assert!(reason.as_str().unwrap().contains("ip link set tap0 up"), "{reason}");
+    let trace = ctl.json("trace --port db --src 02:00:00:00:00:02 --dst 02:00:00:00:00:01");
+    assert_eq!(
+        (&trace["verdict"], &trace["reason"], &trace["egress"]),
+        (&json!("drop"), &json!("port-down"), &json!([])),
+        "{trace}"
+    );
+    let before = ctl.drops("web", "tx", "port-down");
+    db.send(&Frame::new(mac(2), mac(1)).text("lost").bytes());
+    ctl.wait_for_drops("web", "tx", "port-down", before + 1);
+}
+
 #[test]
 fn one_screen_says_how_it_is() {
     let (_lab, daemon, _web, _db) = scene();

@@ -84,7 +84,7 @@ impl Control {
                 problems.push(format!("port {name}: {reason}"));
             }
             problems.extend(port.used().map(|used| {
-                format!("port {name}: the host uses its device, too, and could not open it again: {used}")
+                format!("port {name}: the host uses its device, too, and weftd could not open it again: {used}")
             }));
             problems.extend(port.wrong_mtu(name).map(|wrong| format!("port {name}: {wrong}")));
         }

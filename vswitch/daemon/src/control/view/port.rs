@@ -9,7 +9,10 @@ use weft_core::{DirectionCounters, DropReason};
 
 use super::{ViewError, unknown};
 use crate::{
-    control::state::{Control, Link, Open, OpenDevice, Port},
+    control::{
+        ports::device_of,
+        state::{Control, Link, Open, OpenDevice, Port},
+    },
     device::TWO_TAGS,
 };
 
@@ -56,10 +59,10 @@ impl Port {
             }
             Link::Waiting(reason) => (PortState::Waiting, Some(reason.clone())),
             Link::Failed(reason) => (PortState::Failed, Some(reason.clone())),
-            Link::Open(Open { device: Some(device), .. }) if !device.up => (
-                PortState::Down,
-                Some("its device is set down: `ip link set DEVICE up`".to_owned()),
-            ),
+            Link::Open(Open { device: Some(device), .. }) if !device.up => {
+                let name = device_of(&self.config).unwrap_or_default();
+                (PortState::Down, Some(format!("its device is set down: `ip link set {name} up`")))
+            }
             Link::Open(Open { device: Some(device), .. }) if !device.running => (
                 PortState::Down,
                 Some("its device has no carrier: nothing is attached to the other end".to_owned()),

@@ -7,7 +7,7 @@ use weft_vlan::{Head, MacAddr, Priority, Tci, Tpid, VlanId, WireTag};
 use super::{ViewError, unknown};
 use crate::{
     clock,
-    control::state::{Control, Link},
+    control::state::{Control, Link, Open},
 };
 
 impl Control {
@@ -29,22 +29,19 @@ impl Control {
         let mut egress = Vec::new();
         let mut refusal = None;
         for (id, outcome) in traced.egress {
-            let text = match outcome {
-                Ok(_) if !self.is_open(id) => {
+            let text = match (outcome, self.why_closed(id)) {
+                (Ok(_), Some(why)) => {
                     refusal.get_or_insert(DropReason::PortDown);
-                    format!(
-                        "does not leave port {}: it has no device or guest now, port-down",
-                        name(id)
-                    )
+                    format!("does not leave port {}: {why}: port-down", name(id))
                 }
-                Ok(tags) => {
+                (Ok(tags), None) => {
                     let vid = tags.vlan.map(|tag| tag.tci.vid());
                     egress.push(TraceEgress { port: name(id), tagged: vid.is_some(), vid });
                     let form =
                         vid.map_or("untagged".to_owned(), |vid| format!("with VLAN tag {vid}"));
                     format!("leaves port {} {form}", name(id))
                 }
-                Err(reason) => {
+                (Err(reason), _) => {
                     refusal.get_or_insert(reason);
                     format!("does not leave port {}: {reason}", name(id))
                 }
@@ -66,8 +63,17 @@ impl Control {
         })
     }
 
-    fn is_open(&self, id: PortId) -> bool {
-        self.ports.values().any(|port| port.id == id && matches!(port.link, Link::Open(_)))
+    /// Says in words why a port takes no frames, where it takes none.
+    fn why_closed(&self, id: PortId) -> Option<String> {
+        let Some(port) = self.ports.values().find(|port| port.id == id) else {
+            return Some("it is not open".to_owned());
+        };
+        match &port.link {
+            // Without a carrier the kernel takes frames, and loses them.
+            Link::Open(Open { device: Some(device), .. }) if device.up => None,
+            Link::Open(Open { device: None, .. }) => None,
+            _ => port.state().1,
+        }
     }
 }
 
