@@ -319,6 +319,15 @@ fn explain(mut error: clap::Error) -> clap::Error {
                    TAP for the host; --type stream is a socket for QEMU's -netdev stream";
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![StyledStr::from(tip)]));
     }
+    if error.kind() == ErrorKind::UnknownArgument
+        && let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg)
+        && argument == "--type"
+        && let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage)
+        && usage.to_string().contains("port set")
+    {
+        let tip = "a port keeps its type: `weftctl port remove` it, and `weftctl port add` it with the other";
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![StyledStr::from(tip)]));
+    }
     error
 }
 

@@ -134,6 +134,7 @@ fn wrong_usage_is_status_2_with_a_suggestion() {
             "an empty list would carry nothing",
         ),
         (vec!["port", "set", "a"], "nothing to change was named"),
+        (vec!["port", "set", "a", "--type", "tap"], "a port keeps its type"),
         (vec!["port", "remove", ""], "a value is required"),
         (vec!["vlan", "add", "office", "--id", "4095"], "4095 is not in 1..=4094"),
         (vec!["trace", "--port", "a"], "--frame"),
