@@ -398,13 +398,7 @@ impl Acting {
         let probe = Probe::read(frame)?;
         let port = self.scene.ports.get(&at)?;
         let segment = self.scene.segment_at(port.switch, port.vlan_of(tag)?)?;
-        let peers = &self.scene.peers;
-        let is_shared = |probe: Probe| {
-            peers.values().any(|peer| {
-                peer.spec.key == probe.host
-                    && peer.spec.segments.iter().any(|(carried, _)| *carried == segment)
-            })
-        };
+        let is_shared = |probe: Probe| self.overlay.shares(probe.host, segment);
         self.probes.received(now, LocalPort(at.index() as u16), segment, probe, is_shared)
     }
 
@@ -425,11 +419,14 @@ impl Acting {
             }
             Event::Frozen { segment, mac, owner, .. } => {
                 let at = self.scene.segments.get(&segment)?;
-                at.fdb.freeze(at.vlan, mac);
                 let stays = match owner {
                     Owner::Here => "here".to_owned(),
-                    Owner::Peer(peer) => format!("at peer {}", peer.0),
+                    Owner::Peer(peer) => {
+                        at.fdb.doubt(at.vlan, mac);
+                        format!("at peer {}", peer.0)
+                    }
                 };
+                at.fdb.freeze(at.vlan, mac);
                 tracing::warn!(%mac, vlan = %at.vlan, stays, "address moves too often: frozen");
             }
             Event::Thawed { segment, mac } => {
