@@ -210,13 +210,11 @@ impl PathMtu {
                 self.size_is_lost(now);
             }
         }
-        if self.phase != Phase::Complete {
-            return;
-        }
-        if now >= self.raise_at {
+        if self.phase == Phase::Complete && now >= self.raise_at {
             self.too_large = None;
             self.search(now);
-        } else if now >= self.confirm_at {
+        }
+        if self.phase == Phase::Complete && now >= self.confirm_at {
             self.confirm_at = now + CONFIRMATION_TIMER;
             if largest_sent > BASE && self.current > BASE {
                 self.enter(Phase::Confirm);
