@@ -14,12 +14,13 @@ use crate::{
 /// How thorough the tests are.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Options {
-    /// More seeds for the property tests, and a round of fuzzing for each target.
+    /// More seeds for the property tests and the simulation, and a round of fuzzing for each target.
     #[arg(long)]
     long: bool,
 }
 
 const SEEDS_OF_A_LONG_RUN: &str = "20000";
+const SIMULATIONS_OF_A_LONG_RUN: &str = "200000";
 const FUZZ_ROUND: Duration = Duration::from_secs(60);
 
 /// Runs all steps.
@@ -59,7 +60,9 @@ pub(crate) fn run(options: Options) -> Result<()> {
             command.args(["-E", "not (package(weft-netns) and binary(control_rights))"]);
         }
         if options.long {
-            command.env("PROPTEST_CASES", SEEDS_OF_A_LONG_RUN);
+            command
+                .env("PROPTEST_CASES", SEEDS_OF_A_LONG_RUN)
+                .env("WEFT_SIM_SEEDS", SIMULATIONS_OF_A_LONG_RUN);
         }
         show(command.env("WEFT_GUEST_DIR", layout::guest()))
     })?;
