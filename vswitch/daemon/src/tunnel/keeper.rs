@@ -2,7 +2,7 @@
 //! the path's MTU. Puts what comes of it in the directory; tells the control plane what it should know.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::SocketAddr,
     sync::Arc,
@@ -27,6 +27,8 @@ use crate::clock;
 
 /// The longest that the keeper sleeps.
 const NAP: Duration = Duration::from_secs(1);
+/// The least time between two looks at one path.
+const TICK: Duration = Duration::from_millis(1);
 /// How long a ping waits for its answer.
 const PING_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -109,6 +111,7 @@ impl Keeper {
             socket,
             directory,
             peers: BTreeMap::new(),
+            searches: BTreeSet::new(),
             stamps,
             news,
         };
@@ -158,6 +161,8 @@ struct Kept {
     pings: BTreeMap<u64, (Duration, oneshot::Sender<Duration>)>,
     /// Records that the session had sealed when that was last looked at.
     sealed: u64,
+    /// When the search for the path's MTU goes on, as it stands among all.
+    search: Option<Duration>,
 }
 
 struct Office<R> {
@@ -165,6 +170,8 @@ struct Office<R> {
     socket: Socket,
     directory: Arc<Directory>,
     peers: BTreeMap<PeerId, Kept>,
+    /// Whose search for a path's MTU goes on when.
+    searches: BTreeSet<(Duration, PeerId)>,
     stamps: Stamps,
     news: Box<dyn Fn(News) + Send>,
 }
@@ -192,9 +199,8 @@ impl<R: weft_vpn::Random> Office<R> {
 
     /// When there is something to do.
     fn due(&self) -> Option<Duration> {
-        let paths = self.peers.values().filter(|kept| kept.session.is_some());
-        let paths = paths.filter_map(|kept| kept.path.poll_timeout()).min();
-        [self.host.poll_timeout(), paths].into_iter().flatten().min()
+        let search = self.searches.first().map(|&(due, _)| due);
+        [self.host.poll_timeout(), search].into_iter().flatten().min()
     }
 
     fn hear(&mut self, now: Duration, inbox: &Inbox, note: Note) {
@@ -236,6 +242,9 @@ impl<R: weft_vpn::Random> Office<R> {
                 let _ = self.host.remove(peer);
                 self.carry_out(now);
                 if let Some(kept) = self.peers.remove(&peer) {
+                    if let Some(due) = kept.search {
+                        self.searches.remove(&(due, peer));
+                    }
                     kept.peer.set_way(None);
                 }
             }
@@ -292,7 +301,7 @@ impl<R: weft_vpn::Random> Office<R> {
             }
             Ok(Control::ProbeAnswer { nonce, size }) => {
                 kept.path.answered(now, nonce, size);
-                kept.peer.set_path(kept.path.current());
+                self.search_path(now, peer);
             }
             Ok(Control::Ping { nonce, time }) => {
                 self.say(now, peer, Control::Pong { nonce, time });
@@ -328,29 +337,41 @@ impl<R: weft_vpn::Random> Office<R> {
         }
     }
 
-    /// Sends the probes of the path that are due.
+    /// Goes on with the search for the MTU of the paths for which it is time.
     fn search_paths(&mut self, now: Duration) {
-        let ids: Vec<PeerId> = self.peers.keys().copied().collect();
-        for id in ids {
-            let Some(kept) = self.peers.get_mut(&id) else { continue };
-            let Some(session) = &kept.session else { continue };
-            if kept.path.poll_timeout().is_some_and(|due| due <= now) {
-                // What was sealed meanwhile may have been as large as the path.
-                let sealed = session.sealed();
-                let largest_sent = if sealed == kept.sealed { 0 } else { kept.path.current() };
-                kept.sealed = sealed;
-                kept.path.handle_timeout(now, largest_sent);
+        while let Some(&(due, peer)) = self.searches.first()
+            && due <= now
+        {
+            self.search_path(now, peer);
+        }
+    }
+
+    /// Goes on with the search for the MTU of the path to a peer, and notes when there is more to do.
+    fn search_path(&mut self, now: Duration, peer: PeerId) {
+        let Some(kept) = self.peers.get_mut(&peer) else { return };
+        if let Some(before) = kept.search.take() {
+            self.searches.remove(&(before, peer));
+        }
+        let Some(session) = &kept.session else { return };
+        if kept.path.poll_timeout().is_some_and(|due| due <= now) {
+            // What was sealed meanwhile may have been as large as the path.
+            let sealed = session.sealed();
+            let largest_sent = if sealed == kept.sealed { 0 } else { kept.path.current() };
+            kept.sealed = sealed;
+            kept.path.handle_timeout(now, largest_sent);
+        }
+        while let Some(probe) =
+            self.peers.get_mut(&peer).and_then(|kept| kept.path.poll_transmit(now))
+        {
+            if !self.probe(now, peer, probe) {
+                break;
             }
-            while let Some(probe) =
-                self.peers.get_mut(&id).and_then(|kept| kept.path.poll_transmit(now))
-            {
-                if !self.probe(now, id, probe) {
-                    break;
-                }
-            }
-            if let Some(kept) = self.peers.get(&id) {
-                kept.peer.set_path(kept.path.current());
-            }
+        }
+        if let Some(kept) = self.peers.get_mut(&peer) {
+            kept.peer.set_path(kept.path.current());
+            // Not sooner than time goes on, whatever there is to do.
+            kept.search = kept.path.poll_timeout().map(|due| due.max(now + TICK));
+            self.searches.extend(kept.search.map(|due| (due, peer)));
         }
     }
 
@@ -386,10 +407,12 @@ impl<R: weft_vpn::Random> Office<R> {
                 }
             }
             Event::Send { session } => {
-                if let Some(kept) = self.peers.get_mut(&session.peer()) {
+                let peer = session.peer();
+                if let Some(kept) = self.peers.get_mut(&peer) {
                     kept.session = Some(session);
                     kept.sealed = 0;
                     kept.open_way();
+                    self.search_path(now, peer);
                 }
             }
             Event::Expired { peer, index } => {
@@ -405,6 +428,7 @@ impl<R: weft_vpn::Random> Office<R> {
                     kept.path.restart(now);
                     kept.peer.set_path(kept.path.current());
                     kept.open_way();
+                    self.search_path(now, peer);
                 }
             }
             Event::State { peer, state } => self.tell(News::State(peer, state)),
@@ -462,6 +486,7 @@ impl Kept {
             round_trip: None,
             pings: BTreeMap::new(),
             sealed: 0,
+            search: None,
         }
     }
 

@@ -15,7 +15,7 @@ use weft_vpn::PeerId;
 
 use super::directory::Peer;
 
-/// Handshakes, and messages of peers, that wait at most.
+/// Handshakes that wait at most, and words of peers beside them: what strangers send takes no peer's place.
 const WAITING_MAX: usize = 512;
 /// Handshakes that wait when there are too many to compute them all.
 const HEAVY: usize = 32;
@@ -59,8 +59,8 @@ pub(crate) struct Notes {
 
 #[derive(Default)]
 struct Shared {
-    waiting: AtomicUsize,
     handshakes: AtomicUsize,
+    words: AtomicUsize,
     /// Datagrams that were dropped because too many waited.
     flooded: AtomicU64,
     /// Records of no session.
@@ -83,11 +83,10 @@ pub(crate) fn notes(overlay: mpsc::Sender<OverlayMessage>) -> (Notes, Inbox) {
 impl Notes {
     /// A datagram came that is no record.
     pub(super) fn handshake(&self, from: SocketAddr, datagram: &[u8]) {
-        if datagram.len() > HANDSHAKE_MAX || !self.enter() {
+        if datagram.len() > HANDSHAKE_MAX || !enter(&self.shared.handshakes) {
             self.shared.flooded.fetch_add(1, Relaxed);
             return;
         }
-        self.shared.handshakes.fetch_add(1, Relaxed);
         self.tell(Note::Handshake(from, datagram.to_vec()));
     }
 
@@ -103,14 +102,14 @@ impl Notes {
 
     /// The newest record of a peer came from another address than it is sent to.
     pub(super) fn roamed(&self, peer: &Peer, from: SocketAddr) {
-        if self.enter() {
+        if enter(&self.shared.words) {
             self.tell(Note::Roamed(peer.id(), from));
         }
     }
 
     /// A peer's tunnel says something, in a datagram of this size.
     pub(super) fn control(&self, peer: &Peer, size: usize, payload: &[u8]) {
-        if self.enter() {
+        if enter(&self.shared.words) {
             self.tell(Note::Control(peer.id(), size, payload.to_vec()));
         } else {
             peer.counts.bump("control-flood");
@@ -140,30 +139,29 @@ impl Notes {
         (self.shared.flooded.load(Relaxed), self.shared.stray.load(Relaxed))
     }
 
-    /// Takes a place among those that wait.
-    fn enter(&self) -> bool {
-        let entered = self.shared.waiting.fetch_add(1, Relaxed) < WAITING_MAX;
-        if !entered {
-            self.shared.waiting.fetch_sub(1, Relaxed);
-        }
-        entered
-    }
-
     fn tell(&self, note: Note) {
         // The keeper is gone only when the daemon ends.
         let _ = self.keeper.send(note);
     }
 }
 
+/// Takes a place among those that wait.
+fn enter(waiting: &AtomicUsize) -> bool {
+    let entered = waiting.fetch_add(1, Relaxed) < WAITING_MAX;
+    if !entered {
+        waiting.fetch_sub(1, Relaxed);
+    }
+    entered
+}
+
 impl Inbox {
     /// Waits for a note, at most so long.
     pub(super) fn take(&self, patience: std::time::Duration) -> Option<Note> {
         let note = self.notes.recv_timeout(patience).ok()?;
-        if matches!(note, Note::Handshake(..) | Note::Roamed(..) | Note::Control(..)) {
-            self.shared.waiting.fetch_sub(1, Relaxed);
-        }
-        if matches!(note, Note::Handshake(..)) {
-            self.shared.handshakes.fetch_sub(1, Relaxed);
+        match note {
+            Note::Handshake(..) => _ = self.shared.handshakes.fetch_sub(1, Relaxed),
+            Note::Roamed(..) | Note::Control(..) => _ = self.shared.words.fetch_sub(1, Relaxed),
+            Note::Confirmed(..) | Note::Wanted(_) | Note::Command(_) => {}
         }
         Some(note)
     }
