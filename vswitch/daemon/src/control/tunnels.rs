@@ -8,11 +8,12 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use tokio::sync::{mpsc, oneshot};
 use weft_config::{Cipher, Config, Endpoint, PeerConfig, VpnConfig};
-use weft_core::{Guards, Isolation, PortId, PortKind, PortSpec};
+use weft_core::{Guards, Isolation, PortId, PortKind, PortSpec, Scope};
 use weft_overlay::{HostKey, SegmentId, probe::ProbeEvent};
 use weft_ports::udp::{self, Segmentation, Socket};
 use weft_vlan::{PortVlan, Tpid, VlanId, VlanSet};
@@ -23,6 +24,7 @@ use super::{
     state::{Control, Port},
 };
 use crate::{
+    clock,
     overlay::{Office, Order, SNOOPED_MAX, Snooped, Sources},
     plane::{Egress, Pool, PortCounters},
     tunnel::{
@@ -446,6 +448,11 @@ impl Control {
         };
         if blocks {
             port.blocked.insert(vlan);
+            let scope = Scope { vlan: Some(vlan), port: Some(port.id) };
+            if let Some(switch) = self.switches.get(&port.config.switch) {
+                // What was heard there came round the loop.
+                switch.fdb.flush(clock::now(), Duration::MAX, scope);
+            }
             tracing::warn!(port = name, %vlan, "a loop: the segment also reaches this host behind this port; blocked");
         } else {
             port.blocked.remove(vlan);
