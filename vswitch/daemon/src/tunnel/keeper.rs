@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    net::SocketAddr,
     sync::Arc,
     thread::{Builder, JoinHandle},
     time::Duration,
@@ -13,13 +12,14 @@ use std::{
 use tokio::sync::oneshot;
 use weft_ports::udp::Socket;
 use weft_vpn::{
-    Control, Event, Host, HostConfig, HostError, Kind, PAYLOAD_AT, PathMtu, PeerConfig, PeerId,
-    PeerState, PeerStatus, PresharedKey, PrivateKey, Probe, Refusal, Session, Suites, payload_room,
-    record_len,
+    Control, Event, Host, HostConfig, HostError, Kind, PAYLOAD_AT, PeerConfig, PeerId, Probe,
+    payload_room, record_len,
 };
 
 use super::{
-    directory::{Directory, Peer, Way},
+    command::{Command, News, PeerReport, Report},
+    directory::{Directory, Peer},
+    kept::Kept,
     notes::{Inbox, Note, Notes},
     stamps::Stamps,
 };
@@ -31,61 +31,6 @@ const NAP: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(1);
 /// How long a ping waits for its answer.
 const PING_PATIENCE: Duration = Duration::from_secs(5);
-
-/// What the control plane has the keeper do.
-pub(crate) enum Command {
-    /// Add a peer.
-    Add(Arc<Peer>, Box<PeerConfig>, oneshot::Sender<Result<(), HostError>>),
-    /// Remove a peer: it is silent from here on.
-    Remove(PeerId),
-    /// Send to a peer there, unless it was heard elsewhere.
-    SetEndpoint(PeerId, Option<SocketAddr>),
-    /// Change the secret shared with a peer.
-    SetPresharedKey(PeerId, Option<PresharedKey>),
-    /// Change the suites allowed with a peer.
-    SetSuites(PeerId, Suites),
-    /// Change the keys of this host.
-    SetKeys(PrivateKey, Option<PrivateKey>, oneshot::Sender<Result<(), HostError>>),
-    /// Forget a peer's greatest timestamp.
-    Reset(PeerId),
-    /// Ask a peer for an answer.
-    Ping(PeerId, oneshot::Sender<Duration>),
-    /// Tell how the peers are.
-    Report(oneshot::Sender<Report>),
-    /// End.
-    Stop,
-}
-
-/// How the tunnels are.
-pub(crate) struct Report {
-    /// The peers.
-    pub(crate) peers: BTreeMap<PeerId, PeerReport>,
-    /// Handshakes that were refused, by reason.
-    pub(crate) refusals: Vec<(Refusal, u64)>,
-}
-
-/// How one tunnel is.
-pub(crate) struct PeerReport {
-    /// Sessions and addresses.
-    pub(crate) status: PeerStatus,
-    /// Bytes of a datagram's payload that the path carries, once that is known.
-    pub(crate) path: Option<u16>,
-    /// The round trip of the last answer.
-    pub(crate) round_trip: Option<Duration>,
-}
-
-/// What the keeper tells the control plane.
-#[derive(Debug)]
-pub(crate) enum News {
-    /// A peer's state changed.
-    State(PeerId, PeerState),
-    /// Initiations have no answer: its name may mean another address.
-    Unanswered(PeerId),
-    /// A host or a clock went back; in words.
-    Trouble(PeerId, String),
-    /// What must outlive the daemon has changed.
-    Stamps(Stamps),
-}
 
 /// The keeper as the control plane sees it.
 pub(crate) struct Keeper {
@@ -149,20 +94,6 @@ fn random(out: &mut [u8]) {
     while getrandom::fill(out).is_err() {
         std::thread::sleep(Duration::from_millis(10));
     }
-}
-
-struct Kept {
-    peer: Arc<Peer>,
-    session: Option<Arc<Session>>,
-    address: Option<SocketAddr>,
-    path: PathMtu,
-    round_trip: Option<Duration>,
-    /// Who waits for an answer, by the ping's nonce.
-    pings: BTreeMap<u64, (Duration, oneshot::Sender<Duration>)>,
-    /// Records that the session had sealed when that was last looked at.
-    sealed: u64,
-    /// When the search for the path's MTU goes on, as it stands among all.
-    search: Option<Duration>,
 }
 
 struct Office<R> {
@@ -475,24 +406,3 @@ impl<R: weft_vpn::Random> Office<R> {
 
 /// `EMSGSIZE`: the datagram is larger than the own device's MTU.
 const MESSAGE_SIZE: i32 = rustix::io::Errno::MSGSIZE.raw_os_error();
-
-impl Kept {
-    fn new(now: Duration, peer: Arc<Peer>) -> Self {
-        Self {
-            peer,
-            session: None,
-            address: None,
-            path: PathMtu::new(now, weft_vpn::LARGEST_UDP_PAYLOAD),
-            round_trip: None,
-            pings: BTreeMap::new(),
-            sealed: 0,
-            search: None,
-        }
-    }
-
-    /// Lets the workers know how the peer is sent to.
-    fn open_way(&self) {
-        let way = self.session.clone().zip(self.address);
-        self.peer.set_way(way.map(|(session, address)| Way { session, address }));
-    }
-}

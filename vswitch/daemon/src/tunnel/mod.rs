@@ -11,17 +11,20 @@
 
 #![allow(dead_code)]
 
+mod command;
 mod counts;
 mod directory;
 mod incoming;
 mod keeper;
+mod kept;
 mod notes;
 mod outgoing;
 mod stamps;
 
+pub(crate) use command::{Command, News, Report};
 pub(crate) use directory::{Carried, Directory, Peer};
 pub(crate) use incoming::Incoming;
-pub(crate) use keeper::{Command, Keeper, News, Report};
+pub(crate) use keeper::Keeper;
 pub(crate) use notes::{Notes, OVERLAY_MAX, OverlayMessage, notes};
 pub(crate) use outgoing::{Outgoing, SharedSender};
 pub(crate) use stamps::Stamps;

@@ -37,7 +37,7 @@ pub(super) enum Note {
     /// There are frames for a peer and no session.
     Wanted(PeerId),
     /// The control plane has something to be done.
-    Command(super::keeper::Command),
+    Command(super::command::Command),
 }
 
 /// A message of a peer's overlay.
@@ -130,7 +130,7 @@ impl Notes {
     }
 
     /// The control plane has something to be done.
-    pub(super) fn command(&self, command: super::keeper::Command) {
+    pub(super) fn command(&self, command: super::command::Command) {
         self.tell(Note::Command(command));
     }
 
