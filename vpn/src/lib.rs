@@ -29,7 +29,7 @@ pub use fragment::{
 };
 pub use host::{
     DownReason, Event, Host, HostConfig, HostError, Load, PeerConfig, PeerState, PeerStatus,
-    Refusal, Transmit,
+    Refusal, Reset, Transmit,
 };
 pub use keys::{KeyError, PresharedKey, PrivateKey, PublicKey};
 pub use path_mtu::{LARGEST_UDP_PAYLOAD, PathMtu, Probe};

@@ -83,6 +83,15 @@ pub struct PeerStatus {
     pub handshake: Option<Duration>,
 }
 
+/// What [`Host::reset`] took away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reset {
+    /// Sessions that were ended.
+    pub sessions: usize,
+    /// Whether a timestamp was forgotten.
+    pub timestamp: bool,
+}
+
 /// Every peer of this host.
 pub struct Host<R> {
     random: R,
@@ -247,23 +256,28 @@ impl<R: Random> Host<R> {
         Ok(())
     }
 
-    /// Forgets a peer's greatest timestamp and what it said, and begins a handshake at once: the cure where its
-    /// clock and its state both went back.
+    /// Ends a peer's sessions, forgets its greatest timestamp and what it said, and begins a handshake at once: the
+    /// cure where its clock and its state both went back.
     ///
     /// # Errors
     /// There must be such a peer.
-    pub fn reset(&mut self, now: Duration, id: PeerId) -> Result<(), HostError> {
+    pub fn reset(&mut self, now: Duration, id: PeerId) -> Result<Reset, HostError> {
         let peer = self.peer_mut(id)?;
-        peer.greatest = None;
+        let timestamp = peer.greatest.take().is_some();
         peer.jar = None;
         peer.theirs = None;
+        peer.repeat = None;
         let key = peer.key;
         if peer.address(0).is_some() {
             peer.next_attempt = Some(now);
         }
+        let sessions: Vec<u32> = peer.sessions.iter().map(|held| held.session.index()).collect();
+        for &index in &sessions {
+            self.drop_session(id, index);
+        }
         self.events.push_back(Event::Greatest { peer: id, key, timestamp: None });
-        self.schedule(now, id);
-        Ok(())
+        self.settle(now, id);
+        Ok(Reset { sessions: sessions.len(), timestamp })
     }
 
     /// There is something to send to a peer, and no session to send it with.

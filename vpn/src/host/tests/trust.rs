@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::SECOND;
 use super::net::{A, B, DELAY, Net, PEER, WALL, attacker};
-use crate::{DownReason, Event, PeerState, Refusal};
+use crate::{DownReason, Event, PeerState, Refusal, Reset};
 
 /// All that an attacker would want to change at an end.
 fn standing(net: &Net, end: usize) -> impl PartialEq + std::fmt::Debug + use<> {
@@ -95,9 +95,11 @@ fn a_rollback_is_reported_at_both_ends_and_cured_by_a_reset() {
     assert!(net.ends[A].sessions.is_empty());
 
     let now = net.now;
-    net.ends[B].host.reset(now, PEER).unwrap();
+    let reset = net.ends[B].host.reset(now, PEER).unwrap();
+    assert_eq!(reset, Reset { sessions: 1, timestamp: true });
     net.drain(B);
     assert_eq!(net.ends[B].greatest, None);
+    assert!(net.ends[B].sessions.is_empty());
     net.run(SECOND);
     net.assert_connected();
 }
