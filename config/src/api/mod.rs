@@ -45,7 +45,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 pub use self::tunnel::{
-    AddPeer, AddSegment, Peer, PeerReset, PeerState, Ping, PingRequest, Segment, SetPeer,
+    AddPeer, AddSegment, Peer, PeerReset, PeerState, Ping, PingRequest, Segment, SetPeer, Vpn,
 };
 
 /// One direction of a port.
@@ -82,7 +82,7 @@ pub struct Port {
     pub name: String,
     /// The switch that it belongs to.
     pub switch: String,
-    /// `netdev`, `tap` or `stream`.
+    /// `netdev`, `tap`, `stream` or `tunnel`.
     #[serde(rename = "type")]
     pub kind: String,
     /// The device, where it has one.
@@ -205,6 +205,9 @@ pub struct Status {
     /// The peers.
     #[serde(default)]
     pub peers: Vec<Peer>,
+    /// This host's end of its tunnels; absent where none are configured or they do not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vpn: Option<Vpn>,
     /// The addresses by port, the youngest first, sixteen a port at most.
     pub macs: Vec<FdbEntry>,
     /// What is wrong, in words, with a hint.

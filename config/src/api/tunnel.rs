@@ -63,6 +63,20 @@ pub struct Peer {
     pub problems: Vec<String>,
 }
 
+/// This host's end of its tunnels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Vpn {
+    /// Where datagrams come in, as `address:port`.
+    pub listen: String,
+    /// What its peers know it by, in base64.
+    pub public_key: String,
+    /// Datagrams of no peer that were refused, by reason: handshakes by why they failed, `unknown-session` for records
+    /// that no session opens, `flooded` for what came faster than it could be looked at; a reason that never came up
+    /// is absent.
+    pub refused: BTreeMap<String, u64>,
+}
+
 /// A segment: a broadcast domain that spans hosts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -136,7 +150,7 @@ pub struct PingRequest {
 }
 
 /// What came of one question to a peer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Ping {
     /// Where it was sent.

@@ -82,7 +82,7 @@ impl From<ViewError> for ApiError {
     fn from(error: ViewError) -> Self {
         match error {
             ViewError::Unknown { .. } => Self::not_found(error.to_string()),
-            ViewError::Disabled(_) | ViewError::BadFrame(_) => {
+            ViewError::Disabled(_) | ViewError::BadFrame(_) | ViewError::BadPing(_) => {
                 Self::invalid_request(error.to_string())
             }
         }

@@ -4,5 +4,6 @@ mod access;
 mod error;
 mod listener;
 mod routes;
+mod tunnels;
 
 pub(crate) use listener::{bind, serve};

@@ -25,7 +25,7 @@ use weft_config::{
 use weft_vlan::VlanId;
 
 use super::error::ApiError;
-use crate::control::{ChangeError, FdbFilter, Permanence, Shared};
+use crate::control::{self, ChangeError, FdbFilter, Permanence, Shared};
 
 /// Text of a request's body at most.
 pub(super) const BODY_LIMIT: usize = 8 * 1024 * 1024;
@@ -49,6 +49,7 @@ pub(super) fn router(control: Shared) -> axum::Router {
         .routes(routes!(remove_vlan))
         .routes(routes!(list_fdb, add_fdb, remove_fdb))
         .routes(routes!(flush_fdb))
+        .merge(super::tunnels::routes())
         .routes(routes!(trace))
         .routes(routes!(show_config, apply_config))
         .routes(routes!(diff_config))
@@ -63,10 +64,10 @@ pub(super) fn router(control: Shared) -> axum::Router {
         .with_state(control)
 }
 
-type Answer<T> = Result<Json<T>, ApiError>;
+pub(super) type Answer<T> = Result<Json<T>, ApiError>;
 
 /// A JSON body whose mistakes are told like every other refusal.
-struct Body<T>(T);
+pub(super) struct Body<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = ApiError;
@@ -82,7 +83,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 }
 
 /// A query whose mistakes are told like every other refusal.
-struct Asked<T>(T);
+pub(super) struct Asked<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
     type Rejection = ApiError;
@@ -98,8 +99,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
     }
 }
 
-/// The name at the end of a path, whose mistakes are told like every other refusal.
-struct Named(String);
+/// The name in a path, whose mistakes are told like every other refusal.
+pub(super) struct Named(pub(super) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Named {
     type Rejection = ApiError;
@@ -118,7 +119,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
 /// How a change is made.
 #[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct How {
+pub(super) struct How {
     /// The configuration file is left alone.
     #[serde(default)]
     transient: bool,
@@ -157,7 +158,13 @@ struct OneEntry {
     transient: bool,
 }
 
-async fn edit(control: &Shared, edit: Edit, how: How, headers: &HeaderMap) -> Answer<Changed> {
+/// Makes one change of the configuration.
+pub(super) async fn edit(
+    control: &Shared,
+    edit: Edit,
+    how: How,
+    headers: &HeaderMap,
+) -> Answer<Changed> {
     let (control, expected) = (control.clone(), if_match(headers).map(str::to_owned));
     to_the_end(async move {
         let mut control = control.lock().await;
@@ -182,7 +189,8 @@ fn if_match(headers: &HeaderMap) -> Option<&str> {
 
 #[utoipa::path(get, path = "/v1/status", responses((status = 200, body = Status), (status = 403, body = Error)))]
 async fn status(State(control): State<Shared>) -> Answer<Status> {
-    Ok(Json(control.lock().await.view_status()?))
+    let report = control::report(&control).await;
+    Ok(Json(control.lock().await.view_status(report.as_ref())?))
 }
 
 #[utoipa::path(get, path = "/v1/ports", responses((status = 200, body = Vec<Port>), (status = 403, body = Error)))]

@@ -2,6 +2,7 @@
 //! One owner of all state, behind one lock; nothing here is on the way of a frame.
 
 mod change;
+mod peers;
 mod ports;
 mod scene;
 mod secrets;
@@ -14,6 +15,7 @@ mod view;
 mod tests;
 
 pub(crate) use change::{ChangeError, Permanence};
+pub(crate) use peers::{ping, report, reset};
 pub(crate) use ports::{Told, tend};
 pub(crate) use state::{Control, Shared};
 pub(crate) use tunnels::{Happened, Tunnels};

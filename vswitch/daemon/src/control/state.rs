@@ -207,6 +207,15 @@ impl Control {
         }
     }
 
+    /// Returns the number and the switch of the port with this name.
+    pub(super) fn port_named(&self, name: &str) -> Option<(PortId, &str)> {
+        if let Some(port) = self.ports.get(name) {
+            return Some((port.id, &port.config.switch));
+        }
+        let port = self.tunnels.ports().find(|port| port.name == name)?;
+        Some((port.id, &port.switch))
+    }
+
     /// Returns the name of the port with this id.
     pub(super) fn name_of(&self, id: PortId) -> Option<&str> {
         let ports = self.ports.iter().map(|(name, port)| (name, port.id));

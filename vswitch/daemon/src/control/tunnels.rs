@@ -1,8 +1,6 @@
 //! The life of tunnels: sockets and keeper while `[vpn]` is configured, and for each peer a port on every switch that
 //! it has a segment on. What did not change is not touched: sessions outlive a change of other things.
 
-#![allow(dead_code)]
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -29,12 +27,12 @@ use crate::{
     plane::{Egress, Pool, PortCounters},
     tunnel::{
         Carried, Command, Directory, Incoming, Keeper, News, Notes, OVERLAY_MAX, Outgoing,
-        OverlayMessage, Peer, Report, SharedSender, Stamps, notes,
+        OverlayMessage, Peer, SharedSender, Stamps, notes,
     },
 };
 
 /// Frames of guests may be as long as they like: what the path does not carry is cut.
-const TUNNEL_MTU: u32 = 65_535;
+pub(super) const TUNNEL_MTU: u32 = 65_535;
 /// Troubles of a peer that are remembered.
 const TROUBLES: usize = 8;
 
@@ -124,9 +122,25 @@ impl Tunnels {
         self.running.iter().flat_map(|running| &running.peers)
     }
 
+    /// Returns a peer.
+    pub(super) fn peer(&self, name: &str) -> Option<&Tunnel> {
+        self.running.as_ref()?.peers.get(name)
+    }
+
     /// Returns every port of every peer.
     pub(super) fn ports(&self) -> impl Iterator<Item = &TunnelPort> {
         self.peers().flat_map(|(_, tunnel)| &tunnel.ports)
+    }
+
+    /// Returns every port with its peer, and the peer's name.
+    pub(super) fn ports_of_peers(&self) -> impl Iterator<Item = (&String, &Tunnel, &TunnelPort)> {
+        self.peers()
+            .flat_map(|(name, tunnel)| tunnel.ports.iter().map(move |port| (name, tunnel, port)))
+    }
+
+    /// Returns where datagrams come in, and what this host is known by; `None` where no tunnel runs.
+    pub(super) fn end(&self) -> Option<(SocketAddr, PublicKey)> {
+        self.running.as_ref().map(|running| (running.listen, running.own))
     }
 
     fn find(&mut self, id: PeerId) -> Option<(&String, &mut Tunnel)> {
@@ -141,11 +155,14 @@ impl Tunnels {
         }
     }
 
-    /// Asks the keeper how the peers are.
-    pub(super) async fn report(&self) -> Option<Report> {
-        let (answer, report) = oneshot::channel();
-        self.running.as_ref()?.keeper.command(Command::Report(answer));
-        report.await.ok()
+    /// Asks the keeper something. Its answer is waited for without the control plane's lock.
+    pub(super) fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Option<oneshot::Receiver<T>> {
+        let (sender, answer) = oneshot::channel();
+        self.running.as_ref()?.keeper.command(command(sender));
+        Some(answer)
     }
 
     /// Returns handshakes and records that belong to no peer: datagrams lost in a flood, records of no session.

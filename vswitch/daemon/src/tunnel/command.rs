@@ -1,10 +1,11 @@
 //! What the control plane and the keeper tell each other.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 use weft_vpn::{
-    HostError, PeerConfig, PeerId, PeerState, PeerStatus, PresharedKey, PrivateKey, Refusal, Suites,
+    HostError, PeerConfig, PeerId, PeerState, PeerStatus, PresharedKey, PrivateKey, Refusal, Reset,
+    Suites,
 };
 
 use super::{directory::Peer, stamps::Stamps};
@@ -23,10 +24,10 @@ pub(crate) enum Command {
     SetSuites(PeerId, Suites),
     /// Change the keys of this host.
     SetKeys(PrivateKey, Option<PrivateKey>, oneshot::Sender<Result<(), HostError>>),
-    /// Forget a peer's greatest timestamp.
-    Reset(PeerId),
-    /// Ask a peer for an answer.
-    Ping(PeerId, oneshot::Sender<Duration>),
+    /// End a peer's sessions and forget its greatest timestamp.
+    Reset(PeerId, oneshot::Sender<Reset>),
+    /// Ask a peer for an answer, in a datagram of so many bytes of payload or of as few as it takes.
+    Ping(PeerId, Option<usize>, oneshot::Sender<Result<Asked, PingError>>),
     /// Tell how the peers are.
     Report(oneshot::Sender<Report>),
     /// End.
@@ -47,8 +48,33 @@ pub(crate) struct PeerReport {
     pub(crate) status: PeerStatus,
     /// Bytes of a datagram's payload that the path carries, once that is known.
     pub(crate) path: Option<u16>,
-    /// The round trip of the last answer.
+    /// How long answers take, smoothed.
     pub(crate) round_trip: Option<Duration>,
+}
+
+/// A ping that is on its way.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// Where it went.
+    pub(crate) to: SocketAddr,
+    /// Bytes of the datagram's payload.
+    pub(crate) size: usize,
+    /// How long the answer took, once it is here. Whoever drops this does not wait any more.
+    pub(crate) answer: oneshot::Receiver<Duration>,
+}
+
+/// Why a ping was not sent.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PingError {
+    /// There is nothing to seal it with, or nowhere to send it.
+    #[error("there is no session with it")]
+    NoSession,
+    /// The device that leads there carries no such datagram.
+    #[error("this host's own device carries no datagram of {0} bytes")]
+    TooLarge(usize),
+    /// The kernel refused it.
+    #[error("it could not be sent: {0}")]
+    Io(#[from] io::Error),
 }
 
 /// What the keeper tells the control plane.

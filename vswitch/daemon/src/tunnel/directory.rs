@@ -132,7 +132,7 @@ impl Peer {
     }
 
     /// Returns the bytes of a datagram's payload that the path carries.
-    pub(crate) fn path(&self) -> u16 {
+    pub(super) fn path(&self) -> u16 {
         self.path.load(Relaxed)
     }
 

@@ -17,7 +17,7 @@ use weft_vpn::{
 };
 
 use super::{
-    command::{Command, News, PeerReport, Report},
+    command::{Asked, Command, News, PeerReport, PingError, Report},
     directory::{Directory, Peer},
     kept::Kept,
     notes::{Inbox, Note, Notes},
@@ -29,8 +29,6 @@ use crate::clock;
 const NAP: Duration = Duration::from_secs(1);
 /// The least time between two looks at one path.
 const TICK: Duration = Duration::from_millis(1);
-/// How long a ping waits for its answer.
-const PING_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The keeper as the control plane sees it.
 pub(crate) struct Keeper {
@@ -191,10 +189,14 @@ impl<R: weft_vpn::Random> Office<R> {
             Command::SetKeys(current, previous, answer) => {
                 let _ = answer.send(self.host.set_private_keys(now, current, previous));
             }
-            Command::Reset(peer) => {
-                let _ = self.host.reset(now, peer);
+            Command::Reset(peer, answer) => {
+                if let Ok(reset) = self.host.reset(now, peer) {
+                    let _ = answer.send(reset);
+                }
             }
-            Command::Ping(peer, answer) => self.ping(now, peer, answer),
+            Command::Ping(peer, size, answer) => {
+                let _ = answer.send(self.ping(now, peer, size));
+            }
             Command::Report(answer) => {
                 let _ = answer.send(self.report());
             }
@@ -211,15 +213,40 @@ impl<R: weft_vpn::Random> Office<R> {
         Report { peers: peers.collect(), refusals: self.host.refusals().collect() }
     }
 
-    fn ping(&mut self, now: Duration, peer: PeerId, answer: oneshot::Sender<Duration>) {
-        let Some(kept) = self.peers.get_mut(&peer) else { return };
-        kept.pings.retain(|_, (asked, _)| now < *asked + PING_PATIENCE);
+    /// Asks a peer for an answer. A size is asked for by a probe, whose answer is the same to this end.
+    fn ping(
+        &mut self,
+        now: Duration,
+        peer: PeerId,
+        size: Option<usize>,
+    ) -> Result<Asked, PingError> {
         let mut nonce = [0; 8];
         random(&mut nonce);
         let nonce = u64::from_le_bytes(nonce);
-        kept.pings.insert(nonce, (now, answer));
-        let ping = Control::Ping { nonce, time: now.as_nanos() as u64 };
-        self.say(now, peer, ping);
+        let (word, len) = match size {
+            None => (Control::Ping { nonce, time: now.as_nanos() as u64 }, Control::ROOM),
+            Some(size) => {
+                let room = payload_room(size).unwrap_or_default();
+                (Control::Probe { nonce }, room.max(Control::ROOM))
+            }
+        };
+        let size = match self.try_say(now, peer, word, len) {
+            Ok(Some(size)) => size,
+            Ok(None) => {
+                let _ = self.host.wanted(now, peer);
+                return Err(PingError::NoSession);
+            }
+            Err(error) if is_too_large(&error) => {
+                return Err(PingError::TooLarge(record_len(len)));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let kept = self.peers.get_mut(&peer).ok_or(PingError::NoSession)?;
+        let to = kept.address.ok_or(PingError::NoSession)?;
+        let (waiting, answer) = oneshot::channel();
+        kept.pings.retain(|_, (_, waiting)| !waiting.is_closed());
+        kept.pings.insert(nonce, (now, waiting));
+        Ok(Asked { to, size, answer })
     }
 
     /// Takes what a peer's tunnel says about the path, in a datagram of so many bytes.
@@ -231,33 +258,37 @@ impl<R: weft_vpn::Random> Office<R> {
                 self.say(now, peer, Control::ProbeAnswer { nonce, size });
             }
             Ok(Control::ProbeAnswer { nonce, size }) => {
+                kept.answered(now, nonce);
                 kept.path.answered(now, nonce, size);
                 self.search_path(now, peer);
             }
             Ok(Control::Ping { nonce, time }) => {
                 self.say(now, peer, Control::Pong { nonce, time });
             }
-            Ok(Control::Pong { nonce, .. }) => {
-                if let Some((asked, answer)) = kept.pings.remove(&nonce) {
-                    let round_trip = now.saturating_sub(asked);
-                    kept.round_trip = Some(round_trip);
-                    let _ = answer.send(round_trip);
-                }
-            }
+            Ok(Control::Pong { nonce, .. }) => kept.answered(now, nonce),
             Err(_) => kept.peer.counts.bump("malformed-control"),
         }
     }
 
-    /// Seals a word to a peer's tunnel, in a payload of `len` bytes at most, and sends it.
-    fn try_say(&self, now: Duration, peer: PeerId, word: Control, len: usize) -> io::Result<()> {
-        let Some(kept) = self.peers.get(&peer) else { return Ok(()) };
-        let (Some(session), Some(address)) = (&kept.session, kept.address) else { return Ok(()) };
+    /// Seals a word to a peer's tunnel, in a payload of `len` bytes at most, and sends it. Returns the bytes of the
+    /// datagram's payload; `None` where there is no session.
+    fn try_say(
+        &self,
+        now: Duration,
+        peer: PeerId,
+        word: Control,
+        len: usize,
+    ) -> io::Result<Option<usize>> {
+        let Some(kept) = self.peers.get(&peer) else { return Ok(None) };
+        let (Some(session), Some(address)) = (&kept.session, kept.address) else {
+            return Ok(None);
+        };
         let mut record = vec![0; record_len(len)];
         let written = word.write(&mut record[PAYLOAD_AT..PAYLOAD_AT + len]);
         match session.seal(now, Kind::Control, written, &mut record) {
-            Ok(len) => self.socket.send_to(&record[..len], address),
+            Ok(len) => self.socket.send_to(&record[..len], address).map(|()| Some(len)),
             // The session is about to be replaced; the word is said again by whoever needs it.
-            Err(_) => Ok(()),
+            Err(_) => Ok(None),
         }
     }
 
@@ -311,9 +342,12 @@ impl<R: weft_vpn::Random> Office<R> {
         let Some(len) = payload_room(probe.size.into()) else { return false };
         let word = Control::Probe { nonce: probe.nonce };
         let sent = self.try_say(now, peer, word, len);
-        let too_large = sent.is_err_and(|error| error.raw_os_error() == Some(MESSAGE_SIZE));
-        if too_large && let Some(kept) = self.peers.get_mut(&peer) {
+        let Some(kept) = self.peers.get_mut(&peer) else { return false };
+        let too_large = sent.as_ref().is_err_and(is_too_large);
+        if too_large {
             kept.path.refused(now, probe.nonce);
+        } else {
+            kept.probed = Some((probe.nonce, now));
         }
         too_large
     }
@@ -355,10 +389,7 @@ impl<R: weft_vpn::Random> Office<R> {
             }
             Event::Endpoint { peer, address } => {
                 if let Some(kept) = self.peers.get_mut(&peer) {
-                    kept.address = Some(address);
-                    kept.path.restart(now);
-                    kept.peer.set_path(kept.path.current());
-                    kept.open_way();
+                    kept.moved(now, address);
                     self.search_path(now, peer);
                 }
             }
@@ -404,5 +435,7 @@ impl<R: weft_vpn::Random> Office<R> {
     }
 }
 
-/// `EMSGSIZE`: the datagram is larger than the own device's MTU.
-const MESSAGE_SIZE: i32 = rustix::io::Errno::MSGSIZE.raw_os_error();
+/// Tells whether a datagram is larger than the own device's MTU.
+fn is_too_large(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error())
+}

@@ -9,8 +9,6 @@
 //!                  Keeper ─► Directory                  one thread
 //! ```
 
-#![allow(dead_code)]
-
 mod command;
 mod counts;
 mod directory;
@@ -21,7 +19,7 @@ mod notes;
 mod outgoing;
 mod stamps;
 
-pub(crate) use command::{Command, News, Report};
+pub(crate) use command::{Command, News, PeerReport, Report};
 pub(crate) use directory::{Carried, Directory, Peer};
 pub(crate) use incoming::Incoming;
 pub(crate) use keeper::Keeper;

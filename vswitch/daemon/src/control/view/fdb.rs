@@ -36,22 +36,26 @@ impl Control {
             age_seconds: 0,
         });
         let mut entries: Vec<FdbEntry> = fixed.filter(wanted).collect();
-        let names: BTreeMap<_, _> = self.ports.iter().map(|(name, port)| (port.id, name)).collect();
+        let ports = self.ports.iter().map(|(name, port)| (port.id, (name, None)));
+        let tunnels = self.tunnels.ports_of_peers();
+        let tunnels = tunnels.map(|(peer, _, port)| (port.id, (&port.name, Some(peer))));
+        let names: BTreeMap<_, _> = ports.chain(tunnels).collect();
         for switch in self.config.switches.keys() {
             let mut learned: Vec<FdbEntry> = self
                 .entries(switch)
                 .into_iter()
                 .filter_map(|entry| {
+                    let &(port, peer) = names.get(&entry.port)?;
                     Some(FdbEntry {
                         switch: switch.clone(),
                         vlan: entry.vlan.get(),
                         mac: entry.mac.to_string(),
-                        port: (*names.get(&entry.port)?).clone(),
+                        port: port.clone(),
                         kind: match entry.kind {
                             EntryKind::Learned => FdbKind::Dynamic,
                             EntryKind::Remote => FdbKind::Remote,
                         },
-                        peer: None,
+                        peer: peer.cloned(),
                         age_seconds: entry.age.as_secs(),
                     })
                 })
@@ -66,11 +70,11 @@ impl Control {
     /// Forgets learned addresses; returns how many.
     pub(crate) fn flush_fdb(&self, filter: &FdbFilter) -> Result<usize, ViewError> {
         self.check_filter(filter)?;
-        let port = filter.port.as_ref().and_then(|name| self.ports.get(name));
-        let scope = Scope { vlan: filter.vlan, port: port.map(|port| port.id) };
+        let port = filter.port.as_ref().and_then(|name| self.port_named(name));
+        let scope = Scope { vlan: filter.vlan, port: port.map(|(id, _)| id) };
         let concerned = |name: &str| {
             filter.switch.as_deref().is_none_or(|switch| switch == name)
-                && port.is_none_or(|port| port.config.switch == name)
+                && port.is_none_or(|(_, switch)| switch == name)
         };
         let switches = self.switches.iter().filter(|(name, _)| concerned(name));
         Ok(switches
@@ -84,7 +88,7 @@ impl Control {
         {
             return Err(unknown("switch", name));
         }
-        match filter.port.as_ref().filter(|name| !self.ports.contains_key(*name)) {
+        match filter.port.as_ref().filter(|name| self.port_named(name).is_none()) {
             Some(name) => Err(unknown("port", name)),
             None => Ok(()),
         }

@@ -4,6 +4,7 @@ mod fdb;
 mod port;
 mod switch;
 mod trace;
+mod tunnel;
 
 use std::collections::BTreeMap;
 
@@ -15,8 +16,9 @@ use weft_core::Timestamp;
 use weft_vlan::VlanId;
 
 pub(crate) use self::fdb::FdbFilter;
+pub(super) use self::tunnel::milliseconds;
 use super::state::Control;
-use crate::clock;
+use crate::{clock, tunnel::Report};
 
 /// Addresses of a port that `status` shows.
 const MACS_PER_PORT: usize = 16;
@@ -38,11 +40,14 @@ pub(crate) enum ViewError {
     /// The request describes no frame.
     #[error("{0}")]
     BadFrame(String),
+    /// The request describes no ping.
+    #[error("{0}")]
+    BadPing(String),
 }
 
 impl Control {
     /// Returns one screen's worth of everything.
-    pub(crate) fn view_status(&self) -> Result<Status, ViewError> {
+    pub(crate) fn view_status(&self, report: Option<&Report>) -> Result<Status, ViewError> {
         let mut macs = self.view_fdb(&FdbFilter::default())?;
         macs.sort_by(|a, b| (&a.port, a.age_seconds).cmp(&(&b.port, b.age_seconds)));
         let mut shown: BTreeMap<String, usize> = BTreeMap::new();
@@ -61,8 +66,9 @@ impl Control {
             switches: self.view_switches(),
             vlans: self.view_vlans(),
             ports: self.view_ports(),
-            segments: Vec::new(),
-            peers: Vec::new(),
+            segments: self.view_segments(),
+            peers: self.view_peers(report),
+            vpn: self.view_vpn(report),
             macs,
             problems: self.problems(),
         })
@@ -92,12 +98,7 @@ impl Control {
         if wanted != self.pool.workers() {
             problems.push(format!("the file asks for {wanted} workers: restart weftd to get them"));
         }
-        if self.config.vpn.is_some() || !self.config.segments.is_empty() {
-            problems.push(
-                "this version of weftd has no tunnels: `[vpn]` and `[segment]` have no effect"
-                    .to_owned(),
-            );
-        }
+        problems.extend(self.tunnel_problems());
         if self.file.text() != self.running {
             problems.push(
                 "transient changes are running that are not in the file: `weftctl diff` shows them"
@@ -140,7 +141,7 @@ impl Control {
     }
 }
 
-fn unknown(kind: &'static str, name: &str) -> ViewError {
+pub(super) fn unknown(kind: &'static str, name: &str) -> ViewError {
     ViewError::Unknown { kind, name: name.to_owned() }
 }
 

@@ -17,15 +17,22 @@ use crate::{
 };
 
 impl Control {
-    /// Returns every port, by name.
+    /// Returns every port, by name, those of tunnels last.
     pub(crate) fn view_ports(&self) -> Vec<PortView> {
-        self.ports.iter().map(|(name, port)| port.view(name)).collect()
+        let ports = self.ports.iter().map(|(name, port)| port.view(name));
+        let tunnels = self.tunnels.ports_of_peers().map(|(_, tunnel, port)| port.view(tunnel));
+        ports.chain(tunnels).collect()
     }
 
     /// Returns one port.
     pub(crate) fn view_port(&self, name: &str) -> Result<PortView, ViewError> {
-        let port = self.ports.get(name).ok_or_else(|| unknown("port", name))?;
-        Ok(port.view(name))
+        if let Some(port) = self.ports.get(name) {
+            return Ok(port.view(name));
+        }
+        let mut tunnels = self.tunnels.ports_of_peers();
+        let (_, tunnel, port) =
+            tunnels.find(|(_, _, port)| port.name == name).ok_or_else(|| unknown("port", name))?;
+        Ok(port.view(tunnel))
     }
 }
 
@@ -102,7 +109,7 @@ impl Port {
     }
 }
 
-fn sum<'a>(blocks: impl Iterator<Item = &'a DirectionCounters>) -> Direction {
+pub(super) fn sum<'a>(blocks: impl Iterator<Item = &'a DirectionCounters>) -> Direction {
     let mut total = Direction::default();
     for block in blocks {
         total.frames += block.frames();

@@ -1,11 +1,14 @@
 //! Switches and their VLANs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use weft_config::api::{Switch as SwitchView, Vlan as VlanView};
 use weft_vlan::{Native, PortVlan, VlanId};
 
-use crate::control::state::{Control, Port};
+use crate::control::state::Control;
 
 impl Control {
     /// Returns every switch, by name.
@@ -15,12 +18,7 @@ impl Control {
             mac_ageing_seconds: config.mac_ageing.as_secs(),
             mac_limit: config.mac_limit,
             macs: self.switches.get(name).map_or(0, |switch| switch.fdb.len()),
-            ports: self
-                .ports
-                .iter()
-                .filter(|(_, port)| port.config.switch == *name)
-                .map(|(port, _)| port.clone())
-                .collect(),
+            ports: self.modes(name).into_iter().map(|(port, _)| port.clone()).collect(),
         };
         self.config.switches.iter().map(view).collect()
     }
@@ -32,15 +30,14 @@ impl Control {
             self.config.vlans.iter().map(|(name, &vlan)| (vlan, name)).collect();
         let mut views = Vec::new();
         for switch in self.config.switches.keys() {
-            let ports: Vec<_> =
-                self.ports.iter().filter(|(_, port)| port.config.switch == *switch).collect();
+            let ports = self.modes(switch);
             let mut macs: BTreeMap<VlanId, usize> = BTreeMap::new();
             for entry in self.entries(switch) {
                 *macs.entry(entry.vlan).or_default() += 1;
             }
             let mut vlans: BTreeSet<VlanId> = names.keys().chain(macs.keys()).copied().collect();
-            for (_, port) in &ports {
-                match &port.config.vlan {
+            for (_, mode) in &ports {
+                match &**mode {
                     PortVlan::Access(vlan) | PortVlan::Dot1qTunnel { vlan, .. } => {
                         vlans.insert(*vlan);
                     }
@@ -59,13 +56,12 @@ impl Control {
             }
             for vlan in vlans {
                 let of = |tagged: bool| {
-                    let leaves = |port: &Port| {
-                        port.config.vlan.is_member(vlan)
-                            && leaves_tagged(&port.config.vlan, vlan) == tagged
+                    let leaves = |mode: &PortVlan| {
+                        mode.is_member(vlan) && leaves_tagged(mode, vlan) == tagged
                     };
                     ports
                         .iter()
-                        .filter(|(_, port)| leaves(port))
+                        .filter(|(_, mode)| leaves(mode))
                         .map(|(name, _)| (*name).clone())
                         .collect()
                 };
@@ -80,6 +76,14 @@ impl Control {
             }
         }
         views
+    }
+
+    /// Returns the ports of a switch by name, those of tunnels last, with their VLAN modes.
+    fn modes(&self, switch: &str) -> Vec<(&String, Cow<'_, PortVlan>)> {
+        let ports = self.ports.iter().filter(|(_, port)| port.config.switch == switch);
+        let ports = ports.map(|(name, port)| (name, Cow::Borrowed(&port.config.vlan)));
+        let tunnels = self.tunnels.ports().filter(|port| port.switch == switch);
+        ports.chain(tunnels.map(|port| (&port.name, Cow::Owned(port.vlan())))).collect()
     }
 }
 

@@ -13,13 +13,14 @@ use crate::{
 impl Control {
     /// Says what would happen to a frame.
     pub(crate) fn trace(&self, request: &TraceRequest) -> Result<Trace, ViewError> {
-        let port = self.ports.get(&request.port).ok_or_else(|| unknown("port", &request.port))?;
-        if !port.config.enabled {
+        let (ingress, switch) =
+            self.port_named(&request.port).ok_or_else(|| unknown("port", &request.port))?;
+        if self.ports.get(&request.port).is_some_and(|port| !port.config.enabled) {
             return Err(ViewError::Disabled(request.port.clone()));
         }
         let head = described_frame(request)?;
-        let switch = &self.switches[&port.config.switch].compiled;
-        let traced = switch.trace(clock::now(), port.id, &head);
+        let switch = &self.switches[switch].compiled;
+        let traced = switch.trace(clock::now(), ingress, &head);
         let name = |id| self.name_of(id).unwrap_or("a port that is gone").to_owned();
         let mut steps: Vec<TraceStep> = traced
             .steps
@@ -29,19 +30,19 @@ impl Control {
         let mut egress = Vec::new();
         let mut refusal = None;
         for (id, outcome) in traced.egress {
-            let text = match (outcome, self.why_closed(id)) {
-                (Ok(_), Some(why)) => {
-                    refusal.get_or_insert(DropReason::PortDown);
-                    format!("does not leave port {}: {why}: port-down", name(id))
-                }
-                (Ok(tags), None) => {
-                    let vid = tags.vlan.map(|tag| tag.tci.vid());
-                    egress.push(TraceEgress { port: name(id), tagged: vid.is_some(), vid });
-                    let form =
-                        vid.map_or("untagged".to_owned(), |vid| format!("with VLAN tag {vid}"));
-                    format!("leaves port {} {form}", name(id))
-                }
-                (Err(reason), _) => {
+            let text = match outcome {
+                Ok(tags) => match self.exit(id, tags.vlan.map(|tag| tag.tci.vid())) {
+                    Err((reason, why)) => {
+                        refusal.get_or_insert(reason);
+                        format!("does not leave port {}: {why}: {reason}", name(id))
+                    }
+                    Ok(form) => {
+                        let vid = tags.vlan.map(|tag| tag.tci.vid());
+                        egress.push(TraceEgress { port: name(id), tagged: vid.is_some(), vid });
+                        format!("leaves port {} {form}", name(id))
+                    }
+                },
+                Err(reason) => {
                     refusal.get_or_insert(reason);
                     format!("does not leave port {}: {reason}", name(id))
                 }
@@ -61,6 +62,26 @@ impl Control {
             egress,
             steps,
         })
+    }
+
+    /// Says in which form a frame leaves a port that lets it out, or why it does not at the moment.
+    fn exit(&self, id: PortId, vid: Option<u16>) -> Result<String, (DropReason, String)> {
+        if let Some((peer, tunnel, port)) =
+            self.tunnels.ports_of_peers().find(|(_, _, port)| port.id == id)
+        {
+            if tunnel.peer.way().is_none() {
+                let why = format!("there is no session with peer {peer}");
+                return Err((DropReason::NoSession, why));
+            }
+            let of_vlan = |(_, vlan): &&(_, VlanId)| Some(vlan.get()) == vid;
+            let segment = port.segments.iter().find(of_vlan).map(|(segment, _)| segment.get());
+            let segment = segment.map(|id| format!(" in segment {id}")).unwrap_or_default();
+            return Ok(format!("to peer {peer}{segment}"));
+        }
+        if let Some(why) = self.why_closed(id) {
+            return Err((DropReason::PortDown, why));
+        }
+        Ok(vid.map_or("untagged".to_owned(), |vid| format!("with VLAN tag {vid}")))
     }
 
     /// Says in words why a port takes no frames, where it takes none.
