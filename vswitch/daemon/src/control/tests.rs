@@ -1,5 +1,7 @@
 //! The control plane without its loop: what the loop would hear is handed to it in the order of the test.
 
+mod tunnels;
+
 use std::{io::Read, os::unix::net::UnixStream, path::Path};
 
 use tokio::sync::mpsc;

@@ -100,7 +100,7 @@ impl Control {
                     .iter()
                     .filter(|entry| is_remote(entry))
                     .count(),
-                problems: Vec::new(),
+                problems: self.loops(config).collect(),
             }
         };
         self.config.segments.iter().map(view).collect()
@@ -120,9 +120,26 @@ impl Control {
         Some(Vpn { listen: listen.to_string(), public_key: public_key.to_string(), refused })
     }
 
+    /// Says behind which ports a segment comes back to this host.
+    fn loops(&self, segment: &SegmentConfig) -> impl Iterator<Item = String> {
+        let vlan = segment.vlan;
+        let blocked = self.ports.iter().filter(move |(_, port)| {
+            port.config.switch == segment.switch && port.blocked.contains(vlan)
+        });
+        blocked.map(move |(name, _)| {
+            format!(
+                "port {name} leads to a host that has this segment by a tunnel, too: it is blocked in VLAN {vlan} so \
+                 that no frame goes round, and tried again after 30 s without a sign of it"
+            )
+        })
+    }
+
     /// Says what is wrong with tunnels.
     pub(super) fn tunnel_problems(&self) -> Vec<String> {
         let mut problems: Vec<String> = self.tunnels.trouble.iter().cloned().collect();
+        for (name, segment) in &self.config.segments {
+            problems.extend(self.loops(segment).map(|what| format!("segment {name}: {what}")));
+        }
         for (name, tunnel) in self.tunnels.peers() {
             problems
                 .extend(tunnel.troubles.iter().map(|trouble| format!("peer {name}: {trouble}")));
