@@ -63,6 +63,8 @@ fn members_of_the_group_look_and_change_nothing() {
         "port list",
         "fdb list",
         "vlan list",
+        "segment list",
+        "peer list",
         "drops",
         "config show",
         "diff",
@@ -77,6 +79,10 @@ fn members_of_the_group_look_and_change_nothing() {
         "port remove one",
         "fdb flush",
         "vlan add x --id 5",
+        "segment add x --id 5 --vlan 10",
+        "peer ping x --count 1",
+        "peer reset x",
+        "peer remove x",
         &format!("apply {}", candidate.display()),
     ] {
         let output = run_as(&ctl, READERS, line);
