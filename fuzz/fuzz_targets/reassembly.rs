@@ -53,7 +53,7 @@ fn take(
     now: Duration,
     fragment: &[u8],
 ) -> Option<Vec<u8>> {
-    let bundle = reassembly.insert(now, fragment);
+    let bundle = reassembly.insert(now, fragment, 0);
     assert!(reassembly.held() <= REASSEMBLY_BOUND);
     if bundle.is_err() {
         return None;

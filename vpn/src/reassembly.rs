@@ -37,6 +37,8 @@ struct Pending {
     shape: Shape,
     /// A bit for each piece that is there.
     arrived: u128,
+    /// The marks of all of them.
+    marks: u8,
     since: Duration,
     buffer: Box<[u8]>,
 }
@@ -46,6 +48,14 @@ struct Pending {
 pub struct Reassembled {
     buffer: Box<[u8]>,
     len: usize,
+    marks: u8,
+}
+
+impl Reassembled {
+    /// Returns every mark that one of its fragments came with.
+    pub fn marks(&self) -> u8 {
+        self.marks
+    }
 }
 
 impl Deref for Reassembled {
@@ -101,7 +111,8 @@ pub struct Losses {
 }
 
 impl Reassembly {
-    /// Takes the payload of a fragment record; returns the bundle that it completes.
+    /// Takes the payload of a fragment record; returns the bundle that it completes. `marks` are bits that mean
+    /// nothing here: what the datagram came with beside its bytes.
     ///
     /// # Errors
     /// When the fragment is not kept, with the reason.
@@ -109,6 +120,7 @@ impl Reassembly {
         &mut self,
         now: Duration,
         payload: &[u8],
+        marks: u8,
     ) -> Result<Option<Reassembled>, FragmentError> {
         let (header, piece, bytes) = Header::read(payload)?;
         self.expire(now);
@@ -133,13 +145,13 @@ impl Reassembly {
         }
         pending.buffer[piece].copy_from_slice(bytes);
         pending.arrived |= bit;
+        pending.marks |= marks;
         if pending.arrived.count_ones() < u32::from(header.shape.count()) {
             return Ok(None);
         }
-        let len = header.shape.len();
-        Ok(self.remove(at).map(|buffer| {
+        Ok(self.pending.remove(at).map(|Pending { buffer, shape, marks, .. }| {
             self.held -= buffer.len();
-            Reassembled { buffer, len }
+            Reassembled { buffer, len: shape.len(), marks }
         }))
     }
 
@@ -188,7 +200,7 @@ impl Reassembly {
     /// Makes room for a bundle; returns where it stands.
     fn begin(&mut self, now: Duration, Header { id, shape, .. }: Header) -> usize {
         let buffer = self.buffer(shape.len().next_multiple_of(BLOCK));
-        self.pending.push_back(Pending { id, shape, arrived: 0, since: now, buffer });
+        self.pending.push_back(Pending { id, shape, arrived: 0, marks: 0, since: now, buffer });
         self.pending.len() - 1
     }
 
@@ -222,12 +234,7 @@ impl Reassembly {
 
     /// Drops a bundle; its buffer becomes a spare one.
     fn discard(&mut self, at: usize) {
-        let buffer = self.remove(at);
-        self.spare.extend(buffer);
-    }
-
-    fn remove(&mut self, at: usize) -> Option<Box<[u8]>> {
-        self.pending.remove(at).map(|pending| pending.buffer)
+        self.spare.extend(self.pending.remove(at).map(|pending| pending.buffer));
     }
 }
 

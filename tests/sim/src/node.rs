@@ -229,7 +229,7 @@ impl Node {
         match opened.kind {
             Kind::Bundle => self.out.bundles.push((peer, payload.to_vec())),
             Kind::Fragment => {
-                if let Ok(Some(bundle)) = lane.reassembly.insert(now, payload) {
+                if let Ok(Some(bundle)) = lane.reassembly.insert(now, payload, 0) {
                     self.out.bundles.push((peer, bundle.to_vec()));
                     lane.reassembly.recycle(bundle);
                 }

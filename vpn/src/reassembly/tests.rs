@@ -33,12 +33,24 @@ fn a_bundle_comes_out_whole_with_its_last_fragment() {
         let mut fragments = cut(id, &bundle, 1400);
         let last = fragments.pop().unwrap();
         for fragment in fragments.iter().rev() {
-            assert!(reassembly.insert(NOW, fragment).unwrap().is_none());
+            assert!(reassembly.insert(NOW, fragment, 0).unwrap().is_none());
         }
-        let whole = reassembly.insert(NOW, &last).unwrap().unwrap();
+        let whole = reassembly.insert(NOW, &last, 0).unwrap().unwrap();
         assert_eq!(*whole, bundle);
         reassembly.recycle(whole);
     }
+}
+
+#[test]
+fn a_bundle_has_the_marks_of_all_its_fragments() {
+    let mut reassembly = Reassembly::default();
+    let bundle = text(1, 3000);
+    let [first, second, third] = &cut(1, &bundle, 1200)[..] else { panic!("three fragments") };
+    reassembly.insert(NOW, second, 0b100).unwrap();
+    reassembly.insert(NOW, first, 0b001).unwrap();
+    // What is not kept does not count.
+    reassembly.insert(NOW, first, 0b1000).unwrap_err();
+    assert_eq!(reassembly.insert(NOW, third, 0b001).unwrap().unwrap().marks(), 0b101);
 }
 
 #[test]
@@ -48,8 +60,8 @@ fn memory_is_used_again_for_frames_of_one_kind() {
     for id in 0..100 {
         let bundle = text(id, 1500 + id as usize);
         let [first, second] = &cut(id, &bundle, 1000)[..] else { panic!("two fragments") };
-        reassembly.insert(NOW, first).unwrap();
-        let whole = reassembly.insert(NOW, second).unwrap().unwrap();
+        reassembly.insert(NOW, first, 0).unwrap();
+        let whole = reassembly.insert(NOW, second, 0).unwrap().unwrap();
         assert_eq!(*whole, bundle);
         places.push(whole.as_ptr());
         reassembly.recycle(whole);
@@ -63,8 +75,8 @@ fn refusals_have_their_reasons_and_cost_at_most_their_bundle() {
     let mut reassembly = Reassembly::default();
     let other = text(9, 1000);
     let [first, last] = &cut(9, &other, 600)[..] else { panic!("two fragments") };
-    reassembly.insert(NOW, first).unwrap();
-    assert!(reassembly.insert(NOW, &payload(7, 6, 0, 3, b"ab")).unwrap().is_none());
+    reassembly.insert(NOW, first, 0).unwrap();
+    assert!(reassembly.insert(NOW, &payload(7, 6, 0, 3, b"ab"), 0).unwrap().is_none());
     let malformed = |error| Err(FragmentError::Malformed(error));
     for (bytes, expected) in [
         (b"short".to_vec(), malformed(MalformedFragment::Short(5))),
@@ -81,10 +93,10 @@ fn refusals_have_their_reasons_and_cost_at_most_their_bundle() {
         (payload(7, 6, 0, 3, b"ab"), Ok(())),
         (payload(7, 6, 0, 2, b"abc"), Err(FragmentError::Contradiction)),
     ] {
-        let result = reassembly.insert(NOW, &bytes).map(|whole| assert!(whole.is_none()));
+        let result = reassembly.insert(NOW, &bytes, 0).map(|whole| assert!(whole.is_none()));
         assert_eq!(result, expected, "{bytes:?}");
     }
-    assert_eq!(*reassembly.insert(NOW, last).unwrap().unwrap(), other);
+    assert_eq!(*reassembly.insert(NOW, last, 0).unwrap().unwrap(), other);
     assert_eq!(reassembly.losses(), Losses::default());
 }
 
@@ -94,20 +106,20 @@ fn a_bundle_waits_as_long_as_it_may_and_no_longer() {
     assert_eq!(reassembly.poll_timeout(), None);
     let bundle = text(1, 3000);
     let [first, second, third] = &cut(1, &bundle, 1200)[..] else { panic!("three fragments") };
-    reassembly.insert(NOW, first).unwrap();
+    reassembly.insert(NOW, first, 0).unwrap();
     let deadline = NOW + REASSEMBLY_TIMEOUT;
     assert_eq!(reassembly.poll_timeout(), Some(deadline));
     let late = deadline - Duration::from_nanos(1);
     reassembly.handle_timeout(late);
-    reassembly.insert(late, second).unwrap();
+    reassembly.insert(late, second, 0).unwrap();
     reassembly.handle_timeout(deadline);
     assert_eq!(reassembly.losses(), Losses { evicted: 0, expired: 1 });
-    assert!(reassembly.insert(deadline, third).unwrap().is_none());
+    assert!(reassembly.insert(deadline, third, 0).unwrap().is_none());
 
     // Nor when nobody calls in time.
-    reassembly.insert(deadline + REASSEMBLY_TIMEOUT, first).unwrap();
+    reassembly.insert(deadline + REASSEMBLY_TIMEOUT, first, 0).unwrap();
     assert_eq!(reassembly.losses(), Losses { evicted: 0, expired: 2 });
-    let third = reassembly.insert(deadline + 2 * REASSEMBLY_TIMEOUT, third).unwrap();
+    let third = reassembly.insert(deadline + 2 * REASSEMBLY_TIMEOUT, third, 0).unwrap();
     assert!(third.is_none());
 
     // Idle, it holds nothing.
@@ -124,15 +136,15 @@ fn the_oldest_bundle_makes_room() {
     let room = REASSEMBLY_BOUND / 2048;
     let bundles: Vec<_> = (0..=room as u32).map(|id| cut(id, &text(id, 2000), 1300)).collect();
     for bundle in &bundles {
-        assert!(reassembly.insert(NOW, &bundle[0]).unwrap().is_none());
+        assert!(reassembly.insert(NOW, &bundle[0], 0).unwrap().is_none());
     }
     assert_eq!(reassembly.losses(), Losses { evicted: 1, expired: 0 });
     assert_eq!(reassembly.held(), REASSEMBLY_BOUND);
     for (id, bundle) in bundles.iter().enumerate().skip(1) {
-        let whole = reassembly.insert(NOW, &bundle[1]).unwrap().unwrap();
+        let whole = reassembly.insert(NOW, &bundle[1], 0).unwrap().unwrap();
         assert_eq!(*whole, text(id as u32, 2000));
     }
-    assert!(reassembly.insert(NOW, &bundles[0][1]).unwrap().is_none());
+    assert!(reassembly.insert(NOW, &bundles[0][1], 0).unwrap().is_none());
 }
 
 /// Keeps everything, byte by byte.
@@ -190,7 +202,7 @@ proptest! {
             if damage == 0 {
                 *bytes.last_mut().unwrap() ^= 1;
             }
-            let got = reassembly.insert(NOW, &bytes);
+            let got = reassembly.insert(NOW, &bytes, 0);
             let expected = naive.insert(&bytes);
             let copied = got.as_ref().map(|whole| whole.as_ref().map(|whole| whole.to_vec()));
             prop_assert_eq!(copied.map_err(|&error| error), expected);
@@ -220,7 +232,7 @@ proptest! {
             else { continue };
             let fragment = fragments.nth(index.index(2)).unwrap();
             let bytes = [&fragment.header[..], &bundle[fragment.piece]].concat();
-            match reassembly.insert(now, &bytes) {
+            match reassembly.insert(now, &bytes, 0) {
                 Ok(Some(whole)) => {
                     prop_assert_eq!(&*whole, bundle);
                     if recycles {

@@ -160,9 +160,15 @@ impl<'b, 's, F: Fn(u32) -> Option<&'s Arc<Receiving>>> Opening<'b, '_, F> {
                 Some(Brought::Bundle(place, payload, unwelcome))
             }
             Kind::Fragment => {
-                let inserted = peer.reassembly().insert(self.now, payload);
+                let inserted = peer.reassembly().insert(self.now, payload, bit(mark));
                 match inserted {
-                    Ok(whole) => Some(Brought::Whole(peer.clone(), whole?, mark)),
+                    Ok(whole) => {
+                        let whole = whole?;
+                        // Congestion of one fragment is the whole bundle's: RFC 3168 §5.3.
+                        let is_marked = whole.marks() & bit(Codepoint::Ce) != 0;
+                        let mark = if is_marked { Codepoint::Ce } else { mark };
+                        Some(Brought::Whole(peer.clone(), whole, mark))
+                    }
                     Err(error) => {
                         peer.counts.bump(error.as_str());
                         None
@@ -183,6 +189,10 @@ impl<'b, 's, F: Fn(u32) -> Option<&'s Arc<Receiving>>> Opening<'b, '_, F> {
             }
         }
     }
+}
+
+fn bit(mark: Codepoint) -> u8 {
+    1 << mark as u8
 }
 
 /// Says where the frames of a bundle come from, if its peer may bring them, and carries the outer header's congestion
