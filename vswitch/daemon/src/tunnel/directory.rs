@@ -93,6 +93,8 @@ pub(crate) struct Peer {
     way: ArcSwapOption<Way>,
     /// Bytes of a datagram's payload that the path carries.
     path: AtomicU16,
+    /// Bytes of the largest record with frames, since the keeper asked last.
+    largest_sent: AtomicU16,
     carried: ArcSwap<Carried>,
     pub(super) bundles: BundleIds,
     reassembly: Mutex<Reassembly>,
@@ -109,6 +111,7 @@ impl Peer {
             id,
             way: ArcSwapOption::empty(),
             path: AtomicU16::new(PathMtu::BASE),
+            largest_sent: AtomicU16::new(0),
             carried: ArcSwap::default(),
             bundles: BundleIds::beginning_at(first_bundle),
             reassembly: Mutex::default(),
@@ -138,6 +141,19 @@ impl Peer {
 
     pub(super) fn set_path(&self, bytes: u16) {
         self.path.store(bytes, Relaxed);
+    }
+
+    /// Notes that a record of so many bytes was sent to it.
+    pub(super) fn sent(&self, bytes: u16) {
+        // Seldom more than was noted already, so that workers do not write to one line for each burst.
+        if bytes > self.largest_sent.load(Relaxed) {
+            self.largest_sent.fetch_max(bytes, Relaxed);
+        }
+    }
+
+    /// Returns the bytes of the largest record since this was asked last.
+    pub(super) fn take_largest_sent(&self) -> u16 {
+        self.largest_sent.swap(0, Relaxed)
     }
 
     pub(super) fn carried(&self) -> Guard<Arc<Carried>> {

@@ -314,13 +314,14 @@ impl<R: weft_vpn::Random> Office<R> {
         if let Some(before) = kept.search.take() {
             self.searches.remove(&(before, peer));
         }
-        let Some(session) = &kept.session else { return };
+        // A good occasion to give up bundles that nobody completes.
+        kept.peer.reassembly().handle_timeout(now);
+        if kept.session.is_none() {
+            return;
+        }
         if kept.path.poll_timeout().is_some_and(|due| due <= now) {
-            // What was sealed meanwhile may have been as large as the path.
-            let sealed = session.sealed();
-            let largest_sent = if sealed == kept.sealed { 0 } else { kept.path.current() };
-            kept.sealed = sealed;
-            kept.path.handle_timeout(now, largest_sent);
+            // Frames alone: probes of the path, and their answers, are no reason for others.
+            kept.path.handle_timeout(now, kept.peer.take_largest_sent());
         }
         while let Some(probe) =
             self.peers.get_mut(&peer).and_then(|kept| kept.path.poll_transmit(now))
@@ -375,7 +376,6 @@ impl<R: weft_vpn::Random> Office<R> {
                 let peer = session.peer();
                 if let Some(kept) = self.peers.get_mut(&peer) {
                     kept.session = Some(session);
-                    kept.sealed = 0;
                     kept.open_way();
                     self.search_path(now, peer);
                 }

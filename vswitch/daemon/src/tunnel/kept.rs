@@ -18,8 +18,6 @@ pub(super) struct Kept {
     pub(super) probed: Option<(u64, Duration)>,
     /// Who waits for an answer, by the ping's nonce, and since when.
     pub(super) pings: BTreeMap<u64, (Duration, oneshot::Sender<Duration>)>,
-    /// Records that the session had sealed when that was last looked at.
-    pub(super) sealed: u64,
     /// When the search for the path's MTU goes on, as it stands among all.
     pub(super) search: Option<Duration>,
 }
@@ -34,7 +32,6 @@ impl Kept {
             round_trip: None,
             probed: None,
             pings: BTreeMap::new(),
-            sealed: 0,
             search: None,
         }
     }

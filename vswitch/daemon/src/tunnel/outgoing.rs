@@ -81,6 +81,7 @@ impl Transmit for Outgoing {
             session: &way.session,
             now: clock::elapsed(),
             room,
+            largest: 0,
         };
         let mut jobs = jobs.iter().map(|job| Outbound::of(burst, job, self.port, &carried));
         let mut next = jobs.next();
@@ -103,7 +104,9 @@ impl Transmit for Outgoing {
                 },
             };
         }
-        records.batch.send();
+        let Records { batch, largest, .. } = records;
+        batch.send();
+        self.peer.sent(largest as u16);
     }
 
     fn flush(&mut self, _: &mut Tally) {}
@@ -186,6 +189,8 @@ struct Records<'s> {
     now: Duration,
     /// Bytes of payload that a record may have.
     room: usize,
+    /// Bytes of the largest record.
+    largest: usize,
 }
 
 impl Records<'_> {
@@ -277,6 +282,7 @@ impl Records<'_> {
         let record = self.batch.room(record_len(written));
         let len = self.session.seal(self.now, kind, written, record)?;
         self.batch.commit(len, mark);
+        self.largest = self.largest.max(len);
         Ok(())
     }
 
