@@ -8,6 +8,7 @@ mod scene;
 mod secrets;
 mod sockets;
 mod state;
+mod tend;
 mod tunnels;
 mod view;
 
@@ -16,7 +17,7 @@ mod tests;
 
 pub(crate) use change::{ChangeError, Permanence};
 pub(crate) use peers::{ping, report, reset};
-pub(crate) use ports::{Told, tend};
 pub(crate) use state::{Control, Shared};
+pub(crate) use tend::{Told, tend};
 pub(crate) use tunnels::{Happened, Tunnels};
 pub(crate) use view::{FdbFilter, ViewError};

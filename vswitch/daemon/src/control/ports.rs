@@ -4,10 +4,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
-use tokio::sync::mpsc;
 use weft_config::{Config, NetdevIo, PortConfig, PortType};
 use weft_core::PortId;
 use weft_ports::{Opened, packet, tap};
@@ -16,17 +14,13 @@ use weft_vlan::VlanSet;
 use super::{
     secrets::{Secrets, SecretsError},
     sockets::{Connected, SocketTask},
-    state::{Control, DEFAULT_MTU, Link, Open, OpenDevice, Port, Shared},
-    tunnels::{Happened, read_secrets},
+    state::{Control, DEFAULT_MTU, Link, Open, OpenDevice, Port},
+    tunnels::read_secrets,
 };
 use crate::{
-    clock,
     device::{Change, Device, LinkEvent, Refusal, Use},
     plane::{PortCounters, QueueEnded},
 };
-
-/// How often aged addresses are reclaimed and failed ports tried again.
-const TICK: Duration = Duration::from_secs(1);
 
 impl Control {
     /// Puts the first configuration in force. What a killed daemon left on devices that are no ports any more
@@ -182,7 +176,7 @@ impl Control {
     }
 
     /// Tries ports again that something stood in the way of which no event tells when it goes, as an address.
-    async fn retry_failed(&mut self) {
+    pub(super) async fn retry_failed(&mut self) {
         let by_device = |port: &Port| device_of(&port.config).is_some();
         self.open_those(|port| by_device(port) && matches!(port.link, Link::Failed(_))).await;
     }
@@ -303,7 +297,7 @@ impl Control {
         }
     }
 
-    async fn queue_ended(&mut self, ended: QueueEnded) {
+    pub(super) async fn queue_ended(&mut self, ended: QueueEnded) {
         let Some((name, _)) = self
             .ports
             .iter()
@@ -317,7 +311,7 @@ impl Control {
         self.open_ports().await;
     }
 
-    async fn link_event(&mut self, event: LinkEvent) {
+    pub(super) async fn link_event(&mut self, event: LinkEvent) {
         match event.change {
             Change::Added(_) => self.open_ports_on(&event.name).await,
             Change::Renamed { from } => {
@@ -480,51 +474,6 @@ impl Port {
         match &self.link {
             Link::Open(Open { device: Some(device), .. }) => Some(device.index),
             _ => None,
-        }
-    }
-}
-
-/// What tells the control plane of the world.
-pub(crate) struct Told {
-    /// Devices that come, go and change.
-    pub(crate) links: mpsc::Receiver<LinkEvent>,
-    /// Queues that ended.
-    pub(crate) ended: mpsc::UnboundedReceiver<QueueEnded>,
-    /// Peers that connected to a socket.
-    pub(crate) connected: mpsc::Receiver<Connected>,
-    /// News of tunnels.
-    pub(crate) happened: mpsc::UnboundedReceiver<Happened>,
-}
-
-/// Tends the ports: follows devices that come and go, queues that end, peers that connect.
-pub(crate) async fn tend(control: Shared, told: Told) {
-    let Told { mut links, mut ended, mut connected, mut happened } = told;
-    let mut tick = tokio::time::interval(TICK);
-    loop {
-        tokio::select! {
-            Some(event) = links.recv() => control.lock().await.link_event(event).await,
-            Some(queue) = ended.recv() => control.lock().await.queue_ended(queue).await,
-            Some(peer) = connected.recv() => control.lock().await.socket_connected(peer).await,
-            Some(happened) = happened.recv() => {
-                control.lock().await.tunnel_happened(happened).await;
-            }
-            _ = tick.tick() => {
-                let mut control = control.lock().await;
-                control.sweep();
-                control.retry_failed().await;
-            }
-            else => return,
-        }
-    }
-}
-
-impl Control {
-    /// Reclaims a part of what has aged out of the forwarding databases.
-    fn sweep(&self) {
-        for (name, switch) in &self.switches {
-            if let Some(config) = self.config.switches.get(name) {
-                switch.fdb.sweep(clock::now(), config.mac_ageing);
-            }
         }
     }
 }

@@ -44,7 +44,7 @@ pub(crate) struct Control {
     pub(super) tunnels: Tunnels,
     pub(super) started: Timestamp,
     pub(super) generations: u64,
-    /// Where tasks that serve sockets report; the receiver is [`super::ports::tend`]'s.
+    /// Where tasks that serve sockets report; the receiver is [`super::tend::tend`]'s.
     pub(super) connected: mpsc::Sender<super::sockets::Connected>,
 }
 

@@ -1,0 +1,112 @@
+//! What happens to tunnels, and what the overlay is told of it.
+
+use std::time::Duration;
+
+use weft_core::Scope;
+use weft_overlay::{HostKey, probe::ProbeEvent};
+use weft_vpn::PeerState;
+
+use super::{Happened, TROUBLES};
+use crate::{
+    clock,
+    control::state::{Control, Port},
+    overlay::Order,
+    tunnel::{Command, News},
+};
+
+impl Control {
+    /// Tells the overlay what is in force.
+    pub(in crate::control) fn tell_overlay(&self) {
+        let order = match &self.tunnels.running {
+            None => Order::Rest,
+            Some(running) => {
+                let Some(socket) = running.sockets.first().cloned() else { return };
+                let own = HostKey::new(*running.own.as_bytes());
+                Order::Act(Box::new(self.scene(own)), socket)
+            }
+        };
+        // The overlay's task ends with the daemon.
+        let _ = self.tunnels.orders.send(order);
+    }
+
+    /// Blocks a port in the VLAN of a segment behind which a loop was found, or lets it in again.
+    fn loop_found(&mut self, event: ProbeEvent) {
+        let (at, segment, blocks) = match event {
+            ProbeEvent::Blocked { port, segment, .. } => (port, segment, true),
+            ProbeEvent::Unblocked { port, segment } => (port, segment, false),
+        };
+        let mut segments = self.config.segments.values();
+        let Some(vlan) = segments.find(|it| it.id.get() == segment.get()).map(|it| it.vlan) else {
+            return;
+        };
+        let is_meant = |port: &Port| port.id.index() == usize::from(at.0);
+        let Some((name, port)) = self.ports.iter_mut().find(|(_, port)| is_meant(port)) else {
+            return;
+        };
+        if blocks {
+            port.blocked.insert(vlan);
+            let scope = Scope { vlan: Some(vlan), port: Some(port.id) };
+            if let Some(switch) = self.switches.get(&port.config.switch) {
+                // What was heard there came round the loop.
+                switch.fdb.flush(clock::now(), Duration::MAX, scope);
+            }
+            tracing::warn!(port = name, %vlan, "a loop: the segment also reaches this host behind this port; blocked");
+        } else {
+            port.blocked.remove(vlan);
+            tracing::info!(port = name, %vlan, "no loop any more: the port is let in again");
+        }
+        self.put_in_force();
+    }
+
+    /// Takes in what happened to a tunnel.
+    pub(in crate::control) async fn tunnel_happened(&mut self, happened: Happened) {
+        match happened {
+            Happened::Told(News::Stamps(stamps)) => {
+                let directory = self.tunnels.state_dir.clone();
+                let written = tokio::task::spawn_blocking(move || stamps.write(&directory)).await;
+                if let Ok(Err(error)) = written {
+                    tracing::warn!(%error, "cannot keep the timestamps of handshakes");
+                }
+            }
+            Happened::Told(News::State(id, state)) => {
+                let orders = self.tunnels.orders.clone();
+                let Some((name, tunnel)) = self.tunnels.find(id) else { return };
+                tunnel.state = state;
+                match state {
+                    PeerState::Up => {
+                        let _ = orders.send(Order::Up(id));
+                        tunnel.troubles.clear();
+                        tracing::info!(peer = name, "peer up");
+                    }
+                    PeerState::Handshaking => tracing::debug!(peer = name, "handshake"),
+                    PeerState::Down(reason) => {
+                        let _ = orders.send(Order::Down(id));
+                        tracing::info!(peer = name, reason = reason.as_str(), "peer down");
+                    }
+                }
+            }
+            Happened::Told(News::Trouble(id, text)) => {
+                let Some((name, tunnel)) = self.tunnels.find(id) else { return };
+                tracing::warn!(peer = name, "{text}");
+                tunnel.troubles.retain(|known| *known != text);
+                tunnel.troubles.push(text);
+                if tunnel.troubles.len() > TROUBLES {
+                    tunnel.troubles.remove(0);
+                }
+            }
+            Happened::Told(News::Unanswered(id)) => {
+                let Some((name, tunnel)) = self.tunnels.find(id) else { return };
+                let (name, endpoint) = (name.clone(), tunnel.config.endpoint.clone());
+                self.address_of(&name, endpoint.as_ref());
+            }
+            Happened::Loop(event) => self.loop_found(event),
+            Happened::Resolved(name, address) => {
+                let Some((_, tunnel)) = self.tunnels.peers().find(|(known, _)| **known == name)
+                else {
+                    return;
+                };
+                self.tunnels.command(Command::SetEndpoint(tunnel.peer.id(), Some(address)));
+            }
+        }
+    }
+}
