@@ -117,6 +117,21 @@ fn an_end_that_moves_is_followed_and_both_that_move_are_looked_up() {
 }
 
 #[test]
+fn a_translator_that_forgets_is_told_again_by_a_keepalive() {
+    for seed in 0..20 {
+        let mut world = World::of_one_that_begins(seed);
+        world.settle(5 * SECOND);
+        world.silence();
+        world.act(Act::Relocate(0));
+        world.run_for(11 * SECOND);
+        world.demand(Must::Arrive);
+        world.send(1, 0, 3, SECOND);
+        world.run_for(4 * SECOND);
+        world.close();
+    }
+}
+
+#[test]
 fn a_path_that_shrinks_loses_nothing_for_longer_than_eight_seconds() {
     for seed in 0..20 {
         let mut world = two(seed);
@@ -134,8 +149,9 @@ fn a_path_that_shrinks_loses_nothing_for_longer_than_eight_seconds() {
 
 #[test]
 fn a_rotated_key_is_taken_up_without_a_gap_at_the_host_that_has_it() {
-    for seed in 0..20 {
-        let mut world = two(seed);
+    let worlds = (0..20).flat_map(|seed| [World::of_two(seed), World::of_one_that_begins(seed)]);
+    for mut world in worlds {
+        world.settle(5 * SECOND);
         world.demand(Must::Arrive);
         world.act(Act::NewKey(0));
         world.run_for(200 * SECOND);

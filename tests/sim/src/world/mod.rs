@@ -165,9 +165,22 @@ impl World {
         let behind = [Behind::Nothing; 2];
         let mut world = Self::new(&behind, 1472, Dice::new(seed), Tell::Nothing);
         world.name_all();
-        world.act(Act::Start(0, Memory::Lost));
-        world.act(Act::Start(1, Memory::Lost));
+        world.start_all();
         world
+    }
+
+    /// Makes two hosts of which only the first can begin, from behind a translator, and starts them.
+    pub fn of_one_that_begins(seed: u64) -> Self {
+        let behind = [Behind::Translator, Behind::Nothing];
+        let mut world = Self::new(&behind, 1472, Dice::new(seed), Tell::Nothing);
+        world.start_all();
+        world
+    }
+
+    fn start_all(&mut self) {
+        for host in 0..self.machines.len() {
+            self.act(Act::Start(host, Memory::Lost));
+        }
     }
 
     /// Has something happen after a while.
