@@ -199,7 +199,16 @@ impl World {
 
     fn operate(&mut self, host: usize, report: Report) {
         if let Report::PeerBehind(peer) = report {
-            self.plan(OPERATOR, Act::Reset(host, peer.0.into()));
+            self.after(OPERATOR, Happening::Operator { host, peer: peer.0.into() });
+        }
+    }
+
+    /// Has an operator reset a peer that was reported. Not one that is up: what was reported was a replay then, and
+    /// a reset ends sessions.
+    pub(super) fn see_to(&mut self, host: usize, peer: usize) {
+        let is_up = |node: &Node| node.is_up(id(peer));
+        if !self.machines[host].node.as_ref().is_some_and(is_up) {
+            self.act(Act::Reset(host, peer));
         }
     }
 

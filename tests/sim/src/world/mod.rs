@@ -85,6 +85,10 @@ enum Happening {
         host: usize,
         peer: usize,
     },
+    Operator {
+        host: usize,
+        peer: usize,
+    },
     Act(Act),
 }
 
@@ -316,6 +320,7 @@ impl World {
                 let address = self.net.places[peer].outer;
                 self.on_peer(host, peer, |node, now, peer| node.resolved(now, peer, address));
             }
+            Happening::Operator { host, peer } => self.see_to(host, peer),
             Happening::Act(act) => self.act(act),
         }
     }
