@@ -1,6 +1,9 @@
 //! Frames built and read back, by `pnet`'s packet types, with VLAN tags put on by hand.
 
-use std::{fmt::Write, net::IpAddr};
+use std::{
+    fmt::Write,
+    net::{IpAddr, SocketAddr},
+};
 
 use pnet::packet::{
     ip::IpNextHeaderProtocol,
@@ -110,13 +113,20 @@ impl Frame {
 
     /// Carries a UDP datagram to port 4000.
     pub fn udp(self, source: IpAddr, destination: IpAddr, payload: &[u8]) -> Self {
+        let [source, destination] = [source, destination].map(|address| (address, 4000).into());
+        self.datagram(source, destination, payload)
+    }
+
+    /// Carries a UDP datagram.
+    pub fn datagram(self, source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Self {
         let mut datagram = vec![0; 8 + payload.len()];
         datagram[8..].copy_from_slice(payload);
         if let Some(mut udp) = MutableUdpPacket::new(&mut datagram) {
-            udp.set_source(4000);
-            udp.set_destination(4000);
+            udp.set_source(source.port());
+            udp.set_destination(destination.port());
             udp.set_length(8 + payload.len() as u16);
         }
+        let (source, destination) = (source.ip(), destination.ip());
         let sum = transport_checksum(source, destination, UDP, &datagram, 3);
         datagram[6..8].copy_from_slice(&sum.to_be_bytes());
         self.ip(source, destination, UDP, &datagram)

@@ -16,7 +16,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{Ctl, Daemon, Host, Lab, Namespace, Nic, http, until_some};
+use crate::{Ctl, Daemon, Host, Lab, Namespace, Nat, Nic, Watch, http, until_some};
 
 /// The UDP port that every site's tunnels use.
 const PORT: u16 = 51_900;
@@ -125,6 +125,18 @@ impl Sites {
     /// Returns the namespace of the path: site `a`'s link ends in device `to-a`, a port of the bridge there.
     pub fn path(&self) -> &Namespace {
         &self.path
+    }
+
+    /// Begins to watch the path.
+    #[track_caller]
+    pub fn watch(&self) -> Watch {
+        Watch::open(&self.path)
+    }
+
+    /// Puts a translator of addresses onto the path, through which a site is reached.
+    #[track_caller]
+    pub fn nat_to(&self, site: usize) -> Nat {
+        Nat::open(&self.path, self.sites[site].endpoint())
     }
 
     /// Lets the path carry less than the sites' own devices say: what is larger vanishes without a word.
@@ -272,6 +284,12 @@ impl Site {
     #[track_caller]
     pub fn start(&mut self, config: &str) -> &mut Daemon {
         self.daemon.insert(Daemon::start(&self.lab, "weftd", config))
+    }
+
+    /// Starts its daemon with this configuration by a command, as [`Daemon::start_by`] does.
+    #[track_caller]
+    pub fn start_by(&mut self, config: &str, wrapper: &[&str]) -> &mut Daemon {
+        self.daemon.insert(Daemon::start_by(&self.lab, "weftd", config, wrapper))
     }
 
     /// Returns its daemon.

@@ -1,0 +1,125 @@
+//! A TCP stream between two hosts whose every byte is compared where it arrives, for as long as a test does other
+//! things to the network between them.
+
+use std::{
+    io::{Read, Write},
+    net::{IpAddr, Shutdown, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use crate::{Host, PATIENCE};
+
+const CHUNK: usize = 64 * 1024;
+/// Between two chunks: fast enough to fill the path, slow enough to leave the machine to others.
+const PAUSE: Duration = Duration::from_millis(2);
+/// How long a stream may stand still: a path's loss is noticed only after some, and TCP waits ever longer.
+const STANDSTILL: Duration = Duration::from_secs(60);
+/// A prime, so that no length of a segment makes a shifted stream look right.
+const PERIOD: u64 = 251;
+
+/// A running stream.
+#[derive(Debug)]
+pub struct Flow {
+    arrived: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    writer: Option<JoinHandle<u64>>,
+    reader: Option<JoinHandle<u64>>,
+}
+
+impl Flow {
+    /// Starts a stream from one host to an address of another.
+    ///
+    /// # Panics
+    /// When they cannot connect.
+    #[track_caller]
+    pub fn start(from: &Host, to: &Host, address: &str) -> Self {
+        let address: IpAddr = address.parse().expect("an IP address");
+        let listener = to
+            .space()
+            .enter(|| TcpListener::bind((address, 0)))
+            .expect("the receiving host can listen");
+        let target = listener.local_addr().expect("a listener has an address");
+        let mut sender = from
+            .space()
+            .enter(|| TcpStream::connect_timeout(&target, PATIENCE))
+            .expect("the hosts can connect");
+        let (mut receiver, _) = listener.accept().expect("a connection that was made is there");
+        receiver.set_read_timeout(Some(STANDSTILL)).expect("a read can have an end");
+        sender.set_write_timeout(Some(STANDSTILL)).expect("a write can have an end");
+        let (arrived, stop) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
+        let stopped = stop.clone();
+        let writer = thread::spawn(move || {
+            let mut sent = 0;
+            while !stopped.load(Relaxed) {
+                sender.write_all(&pattern(sent, CHUNK)).expect("the stream stands still");
+                sent += CHUNK as u64;
+                thread::sleep(PAUSE);
+            }
+            sender.shutdown(Shutdown::Write).expect("a stream can be ended");
+            sent
+        });
+        let count = arrived.clone();
+        let reader = thread::spawn(move || {
+            let (mut bytes, mut at) = (vec![0; CHUNK], 0);
+            loop {
+                let len = receiver.read(&mut bytes).expect("the stream stands still");
+                if len == 0 {
+                    return at;
+                }
+                assert!(bytes[..len] == pattern(at, len), "other bytes arrive behind byte {at}");
+                at += len as u64;
+                count.store(at, Relaxed);
+            }
+        });
+        Self { arrived, stop, writer: Some(writer), reader: Some(reader) }
+    }
+
+    /// Returns how many bytes have arrived, each right.
+    pub fn arrived(&self) -> u64 {
+        self.arrived.load(Relaxed)
+    }
+
+    /// Waits until so many more bytes have arrived.
+    ///
+    /// # Panics
+    /// When they do not.
+    #[track_caller]
+    pub fn wait_for(&self, more: u64) {
+        let (wanted, deadline) = (self.arrived() + more, Instant::now() + STANDSTILL);
+        while self.arrived() < wanted {
+            let ended = self.reader.as_ref().is_none_or(JoinHandle::is_finished);
+            assert!(!ended && Instant::now() < deadline, "the stream ends at {}", self.arrived());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Ends the stream; every byte that was sent has arrived. Returns how many.
+    ///
+    /// # Panics
+    /// When one has not.
+    #[track_caller]
+    pub fn finish(mut self) -> u64 {
+        self.stop.store(true, Relaxed);
+        let joined = |thread: Option<JoinHandle<u64>>| {
+            thread.and_then(|thread| thread.join().ok()).expect("both ends of the stream end well")
+        };
+        let (sent, arrived) = (joined(self.writer.take()), joined(self.reader.take()));
+        assert_eq!(sent, arrived, "bytes that were sent and that arrived");
+        arrived
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
+    }
+}
+
+fn pattern(at: u64, len: usize) -> Vec<u8> {
+    (at..at + len as u64).map(|byte| (byte % PERIOD) as u8).collect()
+}
