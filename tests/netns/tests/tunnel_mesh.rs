@@ -41,6 +41,13 @@ fn guest(site: usize) -> [u8; 6] {
     mac(site as u8 + 1)
 }
 
+/// Has every guest say something to all.
+fn say(nics: &mut [Nic], text: &str) {
+    for (from, nic) in nics.iter_mut().enumerate() {
+        nic.send(&Frame::new(guest(from), BROADCAST).text(&format!("{text}, from {from}")).bytes());
+    }
+}
+
 /// A loop probe of the switch's own, which every card sees each second.
 fn is_probe(frame: &[u8]) -> bool {
     frame.starts_with(&[3, 0x77, 0x65, 0x66, 0x74, 1])
@@ -49,15 +56,10 @@ fn is_probe(frame: &[u8]) -> bool {
 fn a_broadcast_arrives_once_everywhere(workers: usize) {
     let (_sites, mut nics) = scene(workers);
     for round in 0..50 {
-        for from in 0..SITES {
-            let text = format!("to all, {round} from {from}");
-            nics[from].send(&Frame::new(guest(from), BROADCAST).text(&text).bytes());
-        }
+        say(&mut nics, &format!("to all, {round}"));
     }
     // Behind them, over the same ways.
-    for from in 0..SITES {
-        nics[from].send(&Frame::new(guest(from), BROADCAST).text(&format!("end {from}")).bytes());
-    }
+    say(&mut nics, "end");
     for (site, nic) in nics.iter_mut().enumerate() {
         let mut ends = BTreeSet::new();
         let mut came = Vec::new();
@@ -73,9 +75,7 @@ fn a_broadcast_arrives_once_everywhere(workers: usize) {
         assert!(!came.iter().any(|frame| frame[6..12] == guest(site)), "its own came back");
     }
     // A frame that goes round would come again by now: everybody asks once more, and nothing else is there.
-    for from in 0..SITES {
-        nics[from].send(&Frame::new(guest(from), BROADCAST).text(&format!("last {from}")).bytes());
-    }
+    say(&mut nics, "last");
     for (site, nic) in nics.iter_mut().enumerate() {
         for _ in 0..SITES - 1 {
             let frame = nic.expect("last frame", &|frame| !is_probe(frame));
@@ -86,9 +86,7 @@ fn a_broadcast_arrives_once_everywhere(workers: usize) {
 
 fn a_unicast_crosses_one_tunnel(workers: usize) {
     let (sites, mut nics) = scene(workers);
-    for from in 0..SITES {
-        nics[from].send(&Frame::new(guest(from), BROADCAST).text("here").bytes());
-    }
+    say(&mut nics, "here");
     for site in sites.iter() {
         for other in sites.iter().filter(|other| other.name() != site.name()) {
             let wanted = Some((format!("vpn.{}", other.name()), "remote".to_owned()));
