@@ -44,7 +44,9 @@ fn a_site_changes_its_address_in_mid_stream(workers: usize) {
             sites[1].peer_named("a")["endpoint"] == wanted.as_str()
         });
     }
-    flows.into_iter().for_each(|flow| drop(flow.finish()));
+    for flow in flows {
+        flow.finish();
+    }
 }
 
 /// The site behind the translator is called `hidden`; the other one has no endpoint for it.
@@ -74,7 +76,9 @@ fn behind_nat(workers: usize, hidden: usize) {
         flows.iter().for_each(|flow| flow.wait_for(SOME));
         until("the far end follows", || seen(&sites) == nat.outside().to_string());
     }
-    flows.into_iter().for_each(|flow| drop(flow.finish()));
+    for flow in flows {
+        flow.finish();
+    }
 }
 
 fn either_end_may_be_behind_nat_whose_mapping_changes(workers: usize) {

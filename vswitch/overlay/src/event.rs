@@ -71,12 +71,12 @@ pub enum Event {
         /// How often since it was added.
         count: u64,
     },
-    /// The segments of the two ends do not fit together.
-    Mismatch {
+    /// The segments of the two ends were compared. What was said of them before is void.
+    Compared {
         /// The peer.
         peer: PeerId,
-        /// How.
-        mismatch: Mismatch,
+        /// What does not fit together.
+        mismatches: Vec<Mismatch>,
     },
     /// Two addresses of a segment claim one protocol address: it is not answered for.
     Conflict {

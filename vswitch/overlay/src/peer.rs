@@ -101,6 +101,8 @@ pub(crate) struct Link {
     pub(crate) unacknowledged: BTreeSet<SegmentId>,
     pub(crate) disputes: BTreeMap<(SegmentId, MacAddr), u64>,
     pub(crate) ours: Ours,
+    /// Segments that were taken away, until the peer knows.
+    pub(crate) taken_away: BTreeSet<SegmentId>,
     pub(crate) theirs: Theirs,
     pub(crate) outgoing: BTreeMap<SegmentId, Outgoing>,
     pub(crate) incoming: BTreeMap<SegmentId, Incoming>,
@@ -119,6 +121,7 @@ impl Link {
             unacknowledged: BTreeSet::new(),
             disputes: BTreeMap::new(),
             ours: Ours::default(),
+            taken_away: BTreeSet::new(),
             theirs: Theirs::default(),
             outgoing: BTreeMap::new(),
             incoming: BTreeMap::new(),
@@ -279,7 +282,7 @@ impl Theirs {
         self.is_whole()
     }
 
-    fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.items.len() == self.total
     }
 }

@@ -78,7 +78,9 @@ pub(super) struct Tunnel {
     pub(super) config: PeerConfig,
     pub(super) state: PeerState,
     /// What is wrong, the latest last.
-    pub(super) troubles: Vec<String>,
+    troubles: Vec<String>,
+    /// What does not fit between the peer's segments and this host's.
+    mismatches: Vec<String>,
     pub(super) ports: Vec<TunnelPort>,
 }
 
@@ -168,6 +170,13 @@ impl Tunnels {
     /// Returns handshakes and records that belong to no peer: datagrams lost in a flood, records of no session.
     pub(super) fn lost(&self) -> (u64, u64) {
         self.running.as_ref().map_or((0, 0), |running| running.notes.lost())
+    }
+}
+
+impl Tunnel {
+    /// Returns what is wrong, in words.
+    pub(super) fn problems(&self) -> impl Iterator<Item = &String> {
+        self.troubles.iter().chain(&self.mismatches)
     }
 }
 
@@ -347,6 +356,7 @@ impl Control {
                         config: config.clone(),
                         state: PeerState::Down(DownReason::NoSession),
                         troubles,
+                        mismatches: Vec::new(),
                         ports: Vec::new(),
                     };
                     running.peers.insert(name.clone(), tunnel);

@@ -444,8 +444,9 @@ impl Acting {
             Event::Refused { peer, refusal, count } => {
                 self.scene.peers.get(&PeerId(peer.0))?.peer.counts.set(refusal.as_str(), count);
             }
-            Event::Mismatch { peer, mismatch } => {
-                return Some(News::Trouble(PeerId(peer.0), mismatch.to_string()));
+            Event::Compared { peer, mismatches } => {
+                let mismatches = mismatches.iter().map(ToString::to_string).collect();
+                return Some(News::Compared(PeerId(peer.0), mismatches));
             }
             Event::Conflict { segment, ip, macs: [one, other] } => {
                 tracing::warn!(segment = segment.get(), %ip, %one, %other, "two hosts claim one address");

@@ -86,6 +86,8 @@ pub(crate) enum News {
     Unanswered(PeerId),
     /// A host or a clock went back; in words.
     Trouble(PeerId, String),
+    /// What does not fit between a peer's segments and this host's, in words; replaces what was said before.
+    Compared(PeerId, Vec<String>),
     /// What must outlive the daemon has changed.
     Stamps(Stamps),
 }

@@ -103,7 +103,10 @@ impl Overlay {
             peer.segments.keys().filter(|&id| !segments.contains_key(id)).copied().collect();
         peer.segments = segments;
         peer.revision += 1;
+        let mut is_back = false;
         if let Some(link) = &mut peer.link {
+            is_back = peer.segments.keys().any(|id| link.taken_away.contains(id));
+            link.taken_away.extend(&gone);
             link.ours = Default::default();
             link.incoming.retain(|segment, _| peer.segments.contains_key(segment));
             link.outgoing.retain(|segment, _| peer.segments.contains_key(segment));
@@ -112,6 +115,11 @@ impl Overlay {
         for segment in gone {
             self.drop_claims(now, id, Some(segment));
         }
+        if is_back {
+            // The peer may not have noticed that it was away, and so would not say again what it has there.
+            return self.session_up(now, id);
+        }
+        self.compare(id);
         self.match_segments(now, id);
         self.ready.insert(id);
     }

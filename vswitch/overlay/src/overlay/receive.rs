@@ -92,10 +92,14 @@ impl Overlay {
         }
     }
 
-    /// Says in words what does not fit.
-    fn compare(&mut self, id: PeerId) {
+    /// Says what does not fit.
+    pub(super) fn compare(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get(&id) else { return };
-        let Some(theirs) = peer.link.as_ref().map(|link| &link.theirs.items) else { return };
+        let Some(theirs) = peer.link.as_ref().map(|link| &link.theirs) else { return };
+        if theirs.complete.is_none() || !theirs.is_whole() {
+            return;
+        }
+        let theirs = &theirs.items;
         let ids: BTreeSet<SegmentId> = theirs.iter().map(|item| item.0).collect();
         let mut explained = BTreeSet::new();
         let mut mismatches = Vec::new();
@@ -118,8 +122,7 @@ impl Overlay {
                 .take(TOLD_MAX)
                 .map(|(there, name)| Mismatch::NotHere { name: name.clone(), segment: *there }),
         );
-        let told = mismatches.into_iter().map(|mismatch| Event::Mismatch { peer: id, mismatch });
-        self.events.extend(told);
+        self.events.push_back(Event::Compared { peer: id, mismatches });
     }
 
     /// Begins to send what both ends carry, and drops what they do not.
@@ -202,6 +205,9 @@ impl Overlay {
         let items = usize::from(items);
         if revision == peer.revision && !link.ours.is_known && items <= peer.segments.len() {
             link.ours.is_known = items == peer.segments.len();
+            if link.ours.is_known {
+                link.taken_away.clear();
+            }
             if items > link.ours.acknowledged || link.ours.is_known {
                 link.ours.acknowledged = items;
                 link.ours.retry.succeed();

@@ -8,11 +8,11 @@ use weft_overlay::{
 use crate::mesh::*;
 
 fn mismatches(mesh: &Mesh, host: usize) -> Vec<String> {
-    let told = mesh.hosts[host].events.iter().filter_map(|event| match event {
-        Event::Mismatch { mismatch, .. } => Some(mismatch.to_string()),
+    let mut told = mesh.hosts[host].events.iter().filter_map(|event| match event {
+        Event::Compared { mismatches, .. } => Some(mismatches),
         _ => None,
     });
-    told.collect()
+    told.next_back().into_iter().flatten().map(Mismatch::to_string).collect()
 }
 
 #[test]
@@ -38,7 +38,10 @@ fn an_id_that_differs_at_the_two_ends_is_told_in_words_on_both() {
     assert!(mesh.agree((segment(7), mac(1)), 0));
     assert_eq!(mesh.hosts[1].fdb.len(), 1);
     mesh.carry(1, 0, &[(5010, "office"), (7, "lab")]);
+    // The end that was changed compares at once, the other when it hears of it.
+    assert!(mismatches(&mesh, 1).is_empty());
     mesh.run_for(seconds(3));
+    assert!(mismatches(&mesh, 0).is_empty());
     assert!(mesh.agree((segment(5010), mac(2)), 0));
 }
 
@@ -109,6 +112,28 @@ fn a_segment_that_is_taken_away_takes_its_claims_with_it() {
         mesh.carry(taken_at, 1 - taken_at, &[(OFFICE, "office")]);
         mesh.run_for(seconds(3));
         assert!(mesh.agree(office(1), 0));
+    }
+}
+
+#[test]
+fn a_segment_that_is_back_before_the_peer_noticed_is_filled_again() {
+    for taken_at in [0, 1] {
+        for away in [0, 1, 40, 300, 900] {
+            let mut mesh = Mesh::new(2);
+            mesh.speak(0, office(1));
+            mesh.speak(1, office(2));
+            // The first catalogue came so lately that the next must wait.
+            mesh.run_for(std::time::Duration::from_millis(200));
+            mesh.carry(taken_at, 1 - taken_at, &[]);
+            mesh.run_for(std::time::Duration::from_millis(away));
+            mesh.carry(taken_at, 1 - taken_at, &[(OFFICE, "office")]);
+            mesh.run_for(seconds(5));
+            assert!(mesh.agree(office(1), 0), "{taken_at}, away {away} ms");
+            assert!(mesh.agree(office(2), 1), "{taken_at}, away {away} ms");
+            mesh.speak(0, office(3));
+            mesh.run_for(seconds(2));
+            assert!(mesh.agree(office(3), 0), "{taken_at}, away {away} ms");
+        }
     }
 }
 

@@ -94,6 +94,13 @@ impl Control {
                     tunnel.troubles.remove(0);
                 }
             }
+            Happened::Told(News::Compared(id, mismatches)) => {
+                let Some((name, tunnel)) = self.tunnels.find(id) else { return };
+                for text in mismatches.iter().filter(|text| !tunnel.mismatches.contains(text)) {
+                    tracing::warn!(peer = name, "{text}");
+                }
+                tunnel.mismatches = mismatches;
+            }
             Happened::Told(News::Unanswered(id)) => {
                 let Some((name, tunnel)) = self.tunnels.find(id) else { return };
                 let (name, endpoint) = (name.clone(), tunnel.config.endpoint.clone());

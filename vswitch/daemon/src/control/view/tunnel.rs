@@ -72,7 +72,7 @@ impl Control {
         view.tx = sum(blocks().map(|block| &block.tx));
         let refused = tunnel.peer.counts.all().into_iter();
         view.refused = refused.map(|(reason, count)| (reason.to_owned(), count)).collect();
-        view.problems.clone_from(&tunnel.troubles);
+        view.problems = tunnel.problems().cloned().collect();
         (view.state, view.reason) = tunnel.state_in_words();
         if let Some(report) = report.and_then(|report| report.peers.get(&tunnel.peer.id())) {
             tell(&mut view, report);
@@ -141,8 +141,7 @@ impl Control {
             problems.extend(self.loops(segment).map(|what| format!("segment {name}: {what}")));
         }
         for (name, tunnel) in self.tunnels.peers() {
-            problems
-                .extend(tunnel.troubles.iter().map(|trouble| format!("peer {name}: {trouble}")));
+            problems.extend(tunnel.problems().map(|problem| format!("peer {name}: {problem}")));
             // A peer that is not there yet is no trouble; one that was asked for long may be misspelt.
             if let TunnelState::Down(DownReason::NoAnswer | DownReason::HeldBehind) = tunnel.state
                 && let (_, Some(reason)) = tunnel.state_in_words()
