@@ -37,7 +37,7 @@ pub use process::Process;
 pub use sink::TcpSink;
 pub use sites::{Site, Sites, Underlay, Version};
 pub use stream::StreamGuest;
-pub use wait::{PATIENCE, eventually, until, until_some};
+pub use wait::{PATIENCE, eventually, until, until_some, until_within};
 pub use watch::{Datagram, Watch};
 pub use wire::Wire;
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use tokio::sync::{mpsc, oneshot};
-use weft_config::{Cipher, Config, Endpoint, PeerConfig, VpnConfig};
+use weft_config::{Cipher, Config, PeerConfig, VpnConfig};
 use weft_core::{Guards, Isolation, PortId, PortKind, PortSpec};
 use weft_overlay::{SegmentId, probe::ProbeEvent};
 use weft_ports::udp::{self, Segmentation, Socket};
@@ -19,6 +19,7 @@ use weft_vlan::{PortVlan, Tpid, VlanId, VlanSet};
 use weft_vpn::{DownReason, HostConfig, PeerId, PeerState, PublicKey, Suite, Suites};
 
 use super::{
+    names::{Asking, Resolved, address_of},
     secrets::{Secrets, SecretsError},
     state::Control,
 };
@@ -54,8 +55,8 @@ pub(crate) struct Tunnels {
 pub(crate) enum Happened {
     /// The keeper says so.
     Told(News),
-    /// The name of a peer's endpoint means this address.
-    Resolved(String, SocketAddr),
+    /// The name of a peer's endpoint was asked for.
+    Resolved(Resolved),
     /// A loop was found behind a port, or is gone.
     Loop(ProbeEvent),
 }
@@ -81,6 +82,7 @@ pub(super) struct Tunnel {
     troubles: Vec<String>,
     /// What does not fit between the peer's segments and this host's.
     mismatches: Vec<String>,
+    asking: Asking,
     pub(super) ports: Vec<TunnelPort>,
 }
 
@@ -154,6 +156,16 @@ impl Tunnels {
     pub(super) fn command(&self, command: Command) {
         if let Some(running) = &self.running {
             running.keeper.command(command);
+        }
+    }
+
+    /// Takes in what the name of a peer's endpoint means.
+    fn resolved(&mut self, resolved: Resolved) {
+        let peers = self.running.as_mut().map(|running| &mut running.peers);
+        let Some(tunnel) = peers.and_then(|peers| peers.get_mut(resolved.peer())) else { return };
+        let (id, endpoint) = (tunnel.peer.id(), tunnel.config.endpoint.as_ref());
+        if let Some(address) = tunnel.asking.take(resolved, endpoint, tunnel.state, &self.news) {
+            self.command(Command::SetEndpoint(id, Some(address)));
         }
     }
 
@@ -334,29 +346,35 @@ impl Control {
                         running.keeper.command(Command::SetSuites(id, suites(&config.ciphers)));
                     }
                     if tunnel.config.endpoint != config.endpoint {
-                        let address = self.address_of(name, config.endpoint.as_ref());
+                        let address = address_of(config.endpoint.as_ref());
                         running.keeper.command(Command::SetEndpoint(id, address));
+                        tunnel.asking.ask(name, config.endpoint.as_ref(), &self.tunnels.news);
                     }
                     tunnel.config = config.clone();
                 }
                 None => {
                     let Some(id) = free_id(&running.peers) else { break };
                     let peer = Arc::new(Peer::new(id, getrandom::u32().unwrap_or_default()));
+                    let endpoint = address_of(config.endpoint.as_ref());
                     let to_keeper = weft_vpn::PeerConfig {
                         key: config.public_key,
                         preshared_key: preshared,
-                        endpoint: self.address_of(name, config.endpoint.as_ref()),
+                        endpoint,
                         suites: suites(&config.ciphers),
                         greatest: None,
                     };
                     let added = running.keeper.add(peer.clone(), to_keeper).await;
                     let troubles = added.err().map(|error| error.to_string()).into_iter().collect();
+                    let mut asking = Asking::default();
+                    asking.ask(name, config.endpoint.as_ref(), &self.tunnels.news);
+                    let reason = endpoint.map_or(DownReason::Waiting, |_| DownReason::NoSession);
                     let tunnel = Tunnel {
                         peer,
                         config: config.clone(),
-                        state: PeerState::Down(DownReason::NoSession),
+                        state: PeerState::Down(reason),
                         troubles,
                         mismatches: Vec::new(),
+                        asking,
                         ports: Vec::new(),
                     };
                     running.peers.insert(name.clone(), tunnel);
@@ -420,28 +438,6 @@ impl Control {
                 switch.fdb.forget_port(port.id);
             }
             self.free_ids.insert(port.id);
-        }
-    }
-
-    /// Returns the address that an endpoint is known to have; a name is asked for, and told when there is an answer.
-    fn address_of(&self, peer: &str, endpoint: Option<&Endpoint>) -> Option<SocketAddr> {
-        match endpoint? {
-            Endpoint::Address(address) => Some(*address),
-            Endpoint::Name { host, port } => {
-                let (peer, host, port) = (peer.to_owned(), host.clone(), *port);
-                let happened = self.tunnels.news.clone();
-                tokio::spawn(async move {
-                    match tokio::net::lookup_host((host.as_str(), port)).await {
-                        Ok(mut addresses) => {
-                            if let Some(address) = addresses.next() {
-                                let _ = happened.send(Happened::Resolved(peer, address));
-                            }
-                        }
-                        Err(error) => tracing::warn!(peer, host, %error, "name not found"),
-                    }
-                });
-                None
-            }
         }
     }
 }

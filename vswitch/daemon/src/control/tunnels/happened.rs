@@ -11,7 +11,7 @@ use crate::{
     clock,
     control::state::{Control, Port},
     overlay::Order,
-    tunnel::{Command, News},
+    tunnel::News,
 };
 
 impl Control {
@@ -102,18 +102,12 @@ impl Control {
                 tunnel.mismatches = mismatches;
             }
             Happened::Told(News::Unanswered(id)) => {
+                let happened = self.tunnels.news.clone();
                 let Some((name, tunnel)) = self.tunnels.find(id) else { return };
-                let (name, endpoint) = (name.clone(), tunnel.config.endpoint.clone());
-                self.address_of(&name, endpoint.as_ref());
+                tunnel.asking.ask(name, tunnel.config.endpoint.as_ref(), &happened);
             }
             Happened::Loop(event) => self.loop_found(event),
-            Happened::Resolved(name, address) => {
-                let Some((_, tunnel)) = self.tunnels.peers().find(|(known, _)| **known == name)
-                else {
-                    return;
-                };
-                self.tunnels.command(Command::SetEndpoint(tunnel.peer.id(), Some(address)));
-            }
+            Happened::Resolved(resolved) => self.tunnels.resolved(resolved),
         }
     }
 }
