@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     future::poll_fn,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -208,6 +208,7 @@ impl Office {
             }
             return;
         };
+        acting.catch_up(now);
         match snooped {
             Snooped::Probe(port, tag, frame) => {
                 if let Some(event) = acting.probed(now, port, tag, &frame) {
@@ -321,6 +322,19 @@ impl Acting {
         self.followed = wanted;
         for (port, segment) in probed_places(&self.scene) {
             self.probes.watch(now, port, segment);
+        }
+    }
+
+    /// Takes in what databases have learned by the time that a frame was snooped, so that its sender is known.
+    fn catch_up(&mut self, now: Duration) {
+        // Whoever waits for news asks for them again with its own waker.
+        let mut context = Context::from_waker(Waker::noop());
+        let switches: Vec<usize> = self.followed.keys().copied().collect();
+        for switch in switches {
+            let news = self.followed.get(&switch).map(|(fdb, _)| fdb.poll_news(&mut context));
+            if let Some(Poll::Ready(bulletin)) = news {
+                self.take_news(now, switch, &bulletin);
+            }
         }
     }
 
