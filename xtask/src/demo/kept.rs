@@ -4,9 +4,14 @@ use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
-use weft_bench::lab::Leftovers;
+use weft_bench::lab::{Lab, Leftovers};
 
-use crate::{layout, say};
+use super::{
+    machine::Machine,
+    stage::{DESK, WEB1_ADDRESS},
+    weft::{Weft, shorter},
+};
+use crate::{containment, layout, say};
 
 /// What is known of a kept demo.
 #[derive(Debug, Serialize, Deserialize)]
@@ -63,6 +68,36 @@ impl Kept {
         };
         Ok(socket)
     }
+}
+
+/// Leaves everything up and says how to look around.
+///
+/// # Errors
+/// When it cannot be remembered.
+pub(crate) fn keep(lab: Lab, weft: &Weft, machines: &[Machine]) -> Result<()> {
+    let consoles =
+        machines.iter().map(|machine| (machine.plan.name.to_owned(), machine.socket.clone()));
+    let kept = Kept { consoles: consoles.collect(), leftovers: lab.keep() };
+    kept.save()?;
+    // In a user namespace, the names of the network namespaces are known inside only.
+    let enter = match kept.leftovers.processes.first() {
+        Some((pid, _)) if containment::in_user_namespace() => {
+            format!("nsenter --preserve-credentials --user --mount --target {pid} ")
+        }
+        _ => String::new(),
+    };
+    say::heading("Everything stays up");
+    say::note("look at the switch and change it:");
+    say::quote(&format!("{} status", weft.command_line()));
+    say::note("be on desk:");
+    say::quote(&format!("{enter}ip netns exec {DESK} ping {WEB1_ADDRESS}"));
+    say::note("be on a machine:");
+    say::quote("cargo xtask demo --shell web1\ncargo xtask demo --shell dev1");
+    say::note("read the logs and the configuration:");
+    say::quote(&format!("ls {}", shorter(&kept.leftovers.dir)));
+    say::note("end it:");
+    say::quote("cargo xtask demo --end");
+    Ok(())
 }
 
 fn place() -> PathBuf {
