@@ -5,6 +5,7 @@ pub mod clock;
 pub mod copier;
 pub mod ear;
 pub mod lab;
+pub mod pcap;
 pub mod probe;
 pub mod report;
 pub mod site;
