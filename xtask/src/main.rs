@@ -11,7 +11,7 @@ mod setup;
 mod step;
 mod test;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -29,11 +29,14 @@ enum Command {
     Setup,
     /// Build the kernel and initramfs that guests boot, under target/guest.
     GuestImage,
-    /// Show virtual machines talking on VLANs, and what must not talk not talking.
+    /// Show virtual machines talking on VLANs of two hosts, and what must not talk not talking.
     Demo(demo::Options),
     /// Tell of each frame that arrives at a device from a sender.
     #[command(hide = true)]
     Hear { device: String, sender: String },
+    /// Write what arrives at a device into a capture.
+    #[command(hide = true)]
+    Record { device: String, file: PathBuf },
     /// Run everything that must hold: checks, tests with real devices and real guests, interleavings.
     Test(test::Options),
     /// Feed the fuzz targets.
@@ -68,6 +71,7 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Demo(options) => demo::run(&options),
         Command::Hear { device, sender } => demo::hear(&device, &sender),
+        Command::Record { device, file } => weft_bench::ear::record(&device, &file),
         Command::Test(options) => test::run(options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Bench(bench) => bench::run(bench),

@@ -8,7 +8,7 @@ use weft_bench::lab::{Lab, Leftovers};
 
 use super::{
     machine::Machine,
-    stage::{DESK, WEB1_ADDRESS},
+    stage::{DESK, WEB2_ADDRESS},
     weft::{Weft, shorter},
 };
 use crate::{containment, layout, say};
@@ -74,7 +74,7 @@ impl Kept {
 ///
 /// # Errors
 /// When it cannot be remembered.
-pub(crate) fn keep(lab: Lab, weft: &Weft, machines: &[Machine]) -> Result<()> {
+pub(crate) fn keep(lab: Lab, wefts: [&Weft; 2], machines: &[Machine]) -> Result<()> {
     let consoles =
         machines.iter().map(|machine| (machine.plan.name.to_owned(), machine.socket.clone()));
     let kept = Kept { consoles: consoles.collect(), leftovers: lab.keep() };
@@ -87,14 +87,18 @@ pub(crate) fn keep(lab: Lab, weft: &Weft, machines: &[Machine]) -> Result<()> {
         _ => String::new(),
     };
     say::heading("Everything stays up");
-    say::note("look at the switch and change it:");
-    say::quote(&format!("{} status", weft.command_line()));
+    say::note("look at the switches and change them:");
+    for weft in wefts {
+        say::quote(&format!("{} status", weft.command_line()));
+    }
     say::note("be on desk:");
-    say::quote(&format!("{enter}ip netns exec {DESK} ping {WEB1_ADDRESS}"));
+    say::quote(&format!("{enter}ip netns exec {DESK} ping {WEB2_ADDRESS}"));
     say::note("be on a machine:");
-    say::quote("cargo xtask demo --shell web1\ncargo xtask demo --shell dev1");
-    say::note("read the logs and the configuration:");
-    say::quote(&format!("ls {}", shorter(&kept.leftovers.dir)));
+    for (machine, _) in &kept.consoles {
+        say::quote(&format!("cargo xtask demo --shell {machine}"));
+    }
+    say::note("read the logs, the configurations and what was recorded on the wire:");
+    say::quote(&format!("ls -R {}", shorter(&kept.leftovers.dir)));
     say::note("end it:");
     say::quote("cargo xtask demo --end");
     Ok(())

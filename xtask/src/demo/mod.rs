@@ -1,17 +1,21 @@
-//! `cargo xtask demo`: real machines on VLANs of a real switch.
+//! `cargo xtask demo`: real machines on VLANs of real switches, and one VLAN across two hosts.
 //!
 //! ```text
-//!   web1 (QEMU, virtio) ── tap0 ──┐
-//!   dev1 (QEMU, e1000) ─ socket ──┤ weftd in the namespace weft-demo-switch
-//!   desk (namespace) ──── desk0 ──┘
+//!   web1 (QEMU, virtio) ── tap0 ──┐                               ┌── tap0 ── web2 (QEMU, virtio)
+//!   dev1 (QEMU, e1000) ─ socket ──┤ weftd ══ encrypted ══ weftd ──┤
+//!   desk (namespace) ──── desk0 ──┘ north      wire       south   └── till0 ─ till (namespace)
 //!
-//!   VLAN 10 "office": web1, desk        VLAN 20 "lab": dev1, until it is moved
+//!   the segment "office": VLAN 10 on north with web1, desk; VLAN 110 on south with web2
+//!   VLAN 20 "lab" on north: dev1, until it is moved        VLAN 10 "shop" on south: till, until it is moved
 //! ```
 
+mod config;
 mod console;
 mod kept;
 mod machine;
+mod recording;
 mod stage;
+mod tunnel;
 mod views;
 mod vlans;
 mod weft;
@@ -27,7 +31,7 @@ use weft_bench::{
 
 use self::{
     kept::{Kept, keep},
-    stage::{DESK, SWITCH, Stage},
+    stage::{NAMESPACES, Stage},
 };
 use crate::{
     containment, guest, layout, say,
@@ -94,20 +98,23 @@ fn perform(options: &Options) -> Result<()> {
 
     let mut stage = Stage::set(&lab, &image)?;
     stage.same_vlan_talks()?;
+    stage.other_host_answers()?;
     stage.other_vlan_is_apart()?;
     stage.tag_does_not_help()?;
+    stage.wire_does_not_tell()?;
     stage.moves_live()?;
+    stage.other_host_moves_live()?;
     stage.speed()?;
     stage.look()?;
 
-    let Stage { weft, machines, wrong, .. } = stage;
+    let Stage { north, south, machines, wrong, .. } = stage;
     say::heading("The end");
     if wrong > 0 {
         bail!("{wrong} of the checks went wrong; see the lines with ✗");
     }
     say::good(&format!("everything was as it must be, in {}", say::duration(begin.elapsed())));
     if options.keep {
-        keep(lab, &weft, &machines)?;
+        keep(lab, [&north, &south], &machines)?;
     } else {
         lab.end();
         say::good("cleaned up: processes, namespaces and files are gone");
@@ -131,9 +138,9 @@ pub(crate) fn hear(device: &str, sender: &str) -> Result<()> {
 /// Deletes the namespaces of a demo that was killed.
 fn clear_namespaces() -> Result<()> {
     let known = run_to_end(Command::new("ip").args(["netns", "list"]))?;
-    for name in [SWITCH, DESK] {
-        if known.lines().any(|line| line.split_whitespace().next() == Some(name)) {
-            run_to_end(Command::new("ip").args(["netns", "del", name]))?;
+    for name in NAMESPACES {
+        if known.lines().any(|line| line.split_whitespace().next() == Some(*name)) {
+            run_to_end(Command::new("ip").args(["netns", "del", *name]))?;
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The switch of the demo: a daemon with a configuration file, and `weftctl` to talk to it.
+//! A host of the demo: a namespace, a daemon in it with a directory of its own, and `weftctl` to talk to it.
 
 use std::{
     fs,
@@ -18,47 +18,65 @@ use crate::{layout, say};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A running daemon.
+/// A host with its weft.
 #[derive(Debug)]
 pub(crate) struct Weft {
-    pub(crate) config: PathBuf,
-    pub(crate) socket: PathBuf,
+    pub(crate) host: &'static str,
+    pub(crate) namespace: Namespace,
+    dir: PathBuf,
     weftctl: PathBuf,
 }
 
 impl Weft {
-    /// Starts `weftd` in a namespace and waits until it says that it is ready.
+    /// Makes a host's namespace and directory. No daemon runs yet.
+    ///
+    /// # Errors
+    /// When one of them cannot be made.
+    pub(crate) fn new(lab: &Lab, host: &'static str, namespace: &str) -> Result<Self> {
+        let dir = lab.dir().join(host);
+        fs::create_dir(&dir).with_context(|| format!("create {}", dir.display()))?;
+        let weftctl = programs().join("weftctl");
+        Ok(Self { host, namespace: lab.namespace(namespace)?, dir, weftctl })
+    }
+
+    /// Returns the path of a file of this host.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Returns the path of the configuration file.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.file("weft.toml")
+    }
+
+    /// Starts `weftd` with this configuration and waits until it says that it is ready.
     ///
     /// # Errors
     /// When it refuses its configuration or does not become ready.
-    pub(crate) fn start(lab: &Lab, namespace: &Namespace, config: &str) -> Result<Self> {
-        let programs = layout::target().join("release");
-        let file = |name: &str| lab.dir().join(name);
-        let (path, socket) = (file("weft.toml"), file("weftd.sock"));
-        fs::write(&path, config)?;
-        let mut daemon = namespace.command(programs.join("weftd"));
-        daemon.arg("--config").arg(&path).arg("--socket").arg(&socket);
-        daemon.arg("--state-dir").arg(file("state"));
-        let process = lab.spawn(&daemon, "weftd.log")?;
+    pub(crate) fn start(&self, lab: &Lab, config: &str) -> Result<()> {
+        fs::write(self.config(), config)?;
+        let mut daemon = self.namespace.command(programs().join("weftd"));
+        daemon.arg("--config").arg(self.config()).arg("--socket").arg(self.socket());
+        daemon.arg("--state-dir").arg(self.file("state"));
+        let process = lab.spawn(&daemon, &format!("{}/weftd.log", self.host))?;
         wait_until("weftd ready", PATIENCE, || {
             let output = process.output()?;
             if let Some(status) = lab.exited(&process)? {
                 bail!("weftd ended with {status}: {}", output.trim_end());
             }
             Ok(output.lines().any(|line| line == "weftd: ready"))
-        })?;
-        Ok(Self { config: path, socket, weftctl: programs.join("weftctl") })
+        })
     }
 
-    /// Runs `weftctl` as a user would, and shows command and answer.
+    /// Runs `weftctl` as a user of this host would, in its directory, shows command and answer, and returns the answer.
     ///
     /// # Errors
     /// When it fails.
-    pub(crate) fn show(&self, args: &[&str]) -> Result<()> {
-        say::note(&format!("$ weftctl {}", args.join(" ")));
+    pub(crate) fn show(&self, args: &[&str]) -> Result<String> {
+        say::note(&format!("{}$ weftctl {}", self.host, args.join(" ")));
         let output = run(&mut self.ctl(&["--color", "never"], args))?;
         say::quote(&output);
-        Ok(())
+        Ok(output)
     }
 
     /// Runs `weftctl --json` and returns its answer.
@@ -78,9 +96,24 @@ impl Weft {
         let mut last = Value::Null;
         let up = wait_until("ports up", PATIENCE, || {
             last = self.ask(&["port", "list"])?;
-            Ok(names.iter().all(|name| port(&last, name).is_some_and(|port| port["state"] == "up")))
+            Ok(names
+                .iter()
+                .all(|name| named(&last, name).is_some_and(|port| port["state"] == "up")))
         });
         up.with_context(|| format!("ports are {last}"))
+    }
+
+    /// Waits until there is a session with a peer.
+    ///
+    /// # Errors
+    /// When there is none, with the peer's state and reason.
+    pub(crate) fn wait_for_peer(&self, name: &str) -> Result<()> {
+        let mut last = Value::Null;
+        let up = wait_until("peer up", PATIENCE, || {
+            last = self.ask(&["peer", "list"])?;
+            Ok(named(&last, name).is_some_and(|peer| peer["state"] == "up"))
+        });
+        up.with_context(|| format!("peers of {} are {last}", self.host))
     }
 
     /// Returns how often a port dropped what came in, for one reason.
@@ -89,25 +122,33 @@ impl Weft {
     /// When the daemon does not answer or has no such port.
     pub(crate) fn rx_drops(&self, name: &str, reason: &str) -> Result<u64> {
         let ports = self.ask(&["port", "list"])?;
-        let port = port(&ports, name).with_context(|| format!("weftd lists no port {name}"))?;
+        let port = named(&ports, name).with_context(|| format!("weftd lists no port {name}"))?;
         ensure!(port["rx"]["drops"].is_object(), "port {name} has no rx.drops: {port}");
         Ok(port["rx"]["drops"][reason].as_u64().unwrap_or(0))
     }
 
     fn ctl(&self, globals: &[&str], args: &[&str]) -> Command {
         let mut command = Command::new(&self.weftctl);
-        command.arg("--socket").arg(&self.socket).args(globals).args(args);
+        command.current_dir(&self.dir).arg("--socket").arg(self.socket()).args(globals).args(args);
         command
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.file("weftd.sock")
     }
 
     /// Returns the command line that a person types.
     pub(crate) fn command_line(&self) -> String {
-        format!("{} --socket {}", shorter(&self.weftctl), self.socket.display())
+        format!("{} --socket {}", shorter(&self.weftctl), self.socket().display())
     }
 }
 
-fn port<'v>(list: &'v Value, name: &str) -> Option<&'v Value> {
-    list.as_array()?.iter().find(|port| port["name"] == name)
+fn programs() -> PathBuf {
+    layout::target().join("release")
+}
+
+fn named<'v>(list: &'v Value, name: &str) -> Option<&'v Value> {
+    list.as_array()?.iter().find(|entry| entry["name"] == name)
 }
 
 /// The path as seen from where the person is, when that is shorter.
