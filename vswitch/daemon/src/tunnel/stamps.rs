@@ -2,11 +2,12 @@
 //! below, and the greatest timestamp of each peer. Lost, it costs the protection against replayed initiations, not the
 //! tunnel.
 
-use std::{collections::BTreeMap, fs, io, io::Write, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs, io, path::Path, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 use weft_vpn::{PublicKey, Tai64n};
+
+use crate::replace::replace;
 
 /// How often it is written at most.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -38,16 +39,12 @@ impl Stamps {
         }
     }
 
-    /// Writes the file, the old one or the new one.
+    /// Writes the file as a whole.
     ///
     /// # Errors
-    /// What the file system says.
+    /// What the file system says; then the file is what it was.
     pub(crate) fn write(&self, directory: &Path) -> io::Result<()> {
-        let mut file = NamedTempFile::with_prefix_in(".handshakes.", directory)?;
-        file.write_all(&serde_json::to_vec(self)?)?;
-        file.as_file().sync_data()?;
-        file.persist(directory.join(FILE))?;
-        Ok(())
+        replace(&directory.join(FILE), &serde_json::to_vec(self)?, |_| Ok(()))
     }
 
     /// Returns the mark of the start before.
@@ -84,5 +81,59 @@ impl Stamps {
             self.written = now;
             self.clone()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> PublicKey {
+        weft_vpn::PrivateKey::generate(&mut |out: &mut [u8]| getrandom::fill(out).unwrap()).public()
+    }
+
+    fn at(seconds: u64) -> Tai64n {
+        Tai64n::from_unix(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_nothing_lies_about() {
+        let directory = tempfile::tempdir().unwrap();
+        let (known, forgotten) = (key(), key());
+        let mut stamps = Stamps::default();
+        stamps.set_mark(at(60));
+        for peer in [&known, &forgotten] {
+            stamps.set_greatest(peer, Some(at(7)));
+        }
+        stamps.set_greatest(&forgotten, None);
+        // What a writer that was killed left is in nobody's way.
+        fs::write(directory.path().join(".handshakes.json.new"), "{").unwrap();
+        for _ in 0..2 {
+            stamps.write(directory.path()).unwrap();
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        let read = Stamps::load(directory.path()).unwrap();
+        assert_eq!(read.mark(), Some(at(60)));
+        assert_eq!((read.greatest(&known), read.greatest(&forgotten)), (Some(at(7)), None));
+    }
+
+    #[test]
+    fn a_file_that_is_spoilt_is_an_error_and_none_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(Stamps::load(directory.path()).unwrap().mark(), None);
+        fs::write(directory.path().join(FILE), "{").unwrap();
+        Stamps::load(directory.path()).unwrap_err();
+    }
+
+    #[test]
+    fn it_is_due_once_for_each_change_and_not_more_often_than_it_may() {
+        let mut stamps = Stamps::default();
+        assert!(stamps.due(PAUSE, true).is_none(), "nothing changed");
+        stamps.set_mark(at(60));
+        assert!(stamps.due(PAUSE, false).is_some());
+        stamps.set_mark(at(120));
+        assert!(stamps.due(PAUSE, false).is_none(), "it was written just before");
+        assert!(stamps.due(PAUSE * 2, false).is_some());
+        assert!(stamps.due(PAUSE * 4, false).is_none());
     }
 }
