@@ -39,7 +39,7 @@ struct Place {
 
 /// What a record brought.
 enum Brought<'b> {
-    Bundle(Place, &'b [u8], Unwelcome),
+    Bundle(Place, Bundle<'b>, Unwelcome),
     /// A bundle that came in fragments.
     Whole(Arc<Peer>, Reassembled, Codepoint),
 }
@@ -83,22 +83,22 @@ impl Incoming {
         while let Some(brought) = next.take() {
             let mut builder = scratch.builder();
             match brought {
-                Brought::Bundle(place, bytes, unwelcome) => {
-                    push(&mut builder, place, bytes, unwelcome);
+                Brought::Bundle(place, bundle, unwelcome) => {
+                    push(&mut builder, place, &bundle, unwelcome);
                     // Frames of one port share a burst, and segments of a stream become one super-frame again.
                     next = opening.next();
-                    while let Some(Brought::Bundle(other, bytes, unwelcome)) = &next
+                    while let Some(Brought::Bundle(other, bundle, unwelcome)) = &next
                         && other.port == place.port
                         && !builder.is_full()
                     {
-                        push(&mut builder, *other, bytes, *unwelcome);
+                        push(&mut builder, *other, bundle, *unwelcome);
                         next = opening.next();
                     }
                     deliver(place.port, &builder.finish());
                 }
                 Brought::Whole(peer, mut whole, mark) => {
-                    if let Some((place, unwelcome)) = judge(&peer, &mut whole, mark) {
-                        push(&mut builder, place, &whole, unwelcome);
+                    if let Some((place, bundle, unwelcome)) = judge(&peer, &mut whole, mark) {
+                        push(&mut builder, place, &bundle, unwelcome);
                         deliver(place.port, &builder.finish());
                     }
                     peer.reassembly().recycle(whole);
@@ -156,8 +156,8 @@ impl<'b, 's, F: Fn(u32) -> Option<&'s Arc<Receiving>>> Opening<'b, '_, F> {
         match opened.kind {
             Kind::Empty => None,
             Kind::Bundle => {
-                let (place, unwelcome) = judge(peer, payload, mark)?;
-                Some(Brought::Bundle(place, payload, unwelcome))
+                let (place, bundle, unwelcome) = judge(peer, payload, mark)?;
+                Some(Brought::Bundle(place, bundle, unwelcome))
             }
             Kind::Fragment => {
                 let inserted = peer.reassembly().insert(self.now, payload, bit(mark));
@@ -195,9 +195,17 @@ fn bit(mark: Codepoint) -> u8 {
     1 << mark as u8
 }
 
-/// Says where the frames of a bundle come from, if its peer may bring them, and carries the outer header's congestion
+/// Reads a bundle and says where its frames come from, if its peer may bring them; carries the outer header's congestion
 /// mark into them.
-fn judge(peer: &Peer, payload: &mut [u8], mark: Codepoint) -> Option<(Place, Unwelcome)> {
+fn judge<'b>(
+    peer: &Peer,
+    payload: &'b mut [u8],
+    mark: Codepoint,
+) -> Option<(Place, Bundle<'b>, Unwelcome)> {
+    let unwelcome = match mark {
+        Codepoint::Ce | Codepoint::Ect1 => carry_mark(payload, mark),
+        Codepoint::NotEct | Codepoint::Ect0 => 0,
+    };
     let bundle = match bundle::frames(payload) {
         Ok(bundle) => bundle,
         Err(error) => {
@@ -209,15 +217,14 @@ fn judge(peer: &Peer, payload: &mut [u8], mark: Codepoint) -> Option<(Place, Unw
         peer.counts.add("foreign-segment", bundle.count() as u64);
         return None;
     };
-    let unwelcome = match mark {
-        Codepoint::Ce | Codepoint::Ect1 => carry_mark(peer, payload, mark),
-        Codepoint::NotEct | Codepoint::Ect0 => 0,
-    };
-    Some((Place { port, vlan }, unwelcome))
+    if unwelcome != 0 {
+        peer.counts.add("congestion", unwelcome.count_ones().into());
+    }
+    Some((Place { port, vlan }, bundle, unwelcome))
 }
 
 /// Carries the mark into each frame; returns those that must be dropped for it.
-fn carry_mark(peer: &Peer, payload: &mut [u8], mark: Codepoint) -> Unwelcome {
+fn carry_mark(payload: &mut [u8], mark: Codepoint) -> Unwelcome {
     let begin = payload.as_ptr().addr();
     let mut places = [(0, 0); bundle::FRAMES_MAX];
     let mut count = 0;
@@ -228,7 +235,6 @@ fn carry_mark(peer: &Peer, payload: &mut [u8], mark: Codepoint) -> Unwelcome {
     let mut unwelcome = 0;
     for (position, &(at, len)) in places[..count].iter().enumerate() {
         if ecn::leave(&mut payload[at..at + len], mark).is_err() {
-            peer.counts.bump("congestion");
             unwelcome |= 1 << position;
         }
     }
@@ -236,8 +242,13 @@ fn carry_mark(peer: &Peer, payload: &mut [u8], mark: Codepoint) -> Unwelcome {
 }
 
 /// Adds the frames of a checked bundle to a burst.
-fn push<'b>(builder: &mut Builder<'b>, place: Place, payload: &'b [u8], unwelcome: Unwelcome) {
-    for (position, frame) in bundle::frames(payload).iter().flat_map(Bundle::iter).enumerate() {
+fn push<'b>(
+    builder: &mut Builder<'b>,
+    place: Place,
+    bundle: &Bundle<'b>,
+    unwelcome: Unwelcome,
+) {
+    for (position, frame) in bundle.iter().enumerate() {
         if unwelcome & 1 << position != 0 {
             continue;
         }
