@@ -326,16 +326,16 @@ impl Control {
     async fn put_peers(&mut self, vpn: &VpnConfig, secrets: &Secrets) {
         let Some(mut running) = self.tunnels.running.take() else { return };
         let mut leaving = Vec::new();
-        running.peers.retain(|name, tunnel| {
-            let key = vpn.peers.get(name).map(|new| new.public_key);
-            let stays = key == Some(tunnel.config.public_key);
-            if !stays {
-                running.keeper.command(Command::Remove(tunnel.peer.id()));
-                leaving.append(&mut tunnel.ports);
-                tracing::info!(peer = name, "peer removed");
+        for (name, tunnel) in std::mem::take(&mut running.peers) {
+            let key = vpn.peers.get(&name).map(|new| new.public_key);
+            if key == Some(tunnel.config.public_key) {
+                running.peers.insert(name, tunnel);
+                continue;
             }
-            stays
-        });
+            running.keeper.remove(tunnel.peer.id()).await;
+            leaving.extend(tunnel.ports);
+            tracing::info!(peer = name, "peer removed");
+        }
         for (name, config) in &vpn.peers {
             let preshared = secrets.preshared.get(name).cloned();
             match running.peers.get_mut(name) {

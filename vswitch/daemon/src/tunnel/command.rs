@@ -14,8 +14,8 @@ use super::{directory::Peer, stamps::Stamps};
 pub(crate) enum Command {
     /// Add a peer.
     Add(Arc<Peer>, Box<PeerConfig>, oneshot::Sender<Result<(), HostError>>),
-    /// Remove a peer: it is silent from here on.
-    Remove(PeerId),
+    /// Remove a peer: nothing is sent to it or taken of it once this is answered.
+    Remove(PeerId, oneshot::Sender<()>),
     /// Send to a peer there, unless it was heard elsewhere.
     SetEndpoint(PeerId, Option<SocketAddr>),
     /// Change the secret shared with a peer.

@@ -134,6 +134,15 @@ impl Peer {
         self.way.store(way.map(Arc::new));
     }
 
+    /// Takes the way away: nobody is sending by it any more when this returns.
+    pub(super) fn close_way(&self) {
+        // Who has loaded it holds a reference of its own after the swap, for as long as a burst takes.
+        let way = self.way.swap(None);
+        while way.as_ref().is_some_and(|way| Arc::strong_count(way) > 1) {
+            std::thread::yield_now();
+        }
+    }
+
     /// Returns the bytes of a datagram's payload that the path carries.
     pub(super) fn path(&self) -> u16 {
         self.path.load(Relaxed)

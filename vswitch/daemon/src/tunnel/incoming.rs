@@ -242,12 +242,7 @@ fn carry_mark(payload: &mut [u8], mark: Codepoint) -> Unwelcome {
 }
 
 /// Adds the frames of a checked bundle to a burst.
-fn push<'b>(
-    builder: &mut Builder<'b>,
-    place: Place,
-    bundle: &Bundle<'b>,
-    unwelcome: Unwelcome,
-) {
+fn push<'b>(builder: &mut Builder<'b>, place: Place, bundle: &Bundle<'b>, unwelcome: Unwelcome) {
     for (position, frame) in bundle.iter().enumerate() {
         if unwelcome & 1 << position != 0 {
             continue;

@@ -72,6 +72,14 @@ impl Keeper {
         added.await.unwrap_or(Err(HostError::UnknownPeer))
     }
 
+    /// Removes a peer: when this returns, nothing is sent to it any more, and no record of its is opened.
+    pub(crate) async fn remove(&self, peer: PeerId) {
+        let (answer, removed) = oneshot::channel();
+        self.command(Command::Remove(peer, answer));
+        // A keeper that has ended says nothing either.
+        let _ = removed.await;
+    }
+
     /// Has something done.
     pub(crate) fn command(&self, command: Command) {
         self.notes.command(command);
@@ -88,7 +96,7 @@ impl Drop for Keeper {
 }
 
 /// Overwrites bytes with what nobody can guess. Without it no key can be made.
-fn random(out: &mut [u8]) {
+pub(super) fn random(out: &mut [u8]) {
     while getrandom::fill(out).is_err() {
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -113,7 +121,10 @@ impl<R: weft_vpn::Random> Office<R> {
             let note = inbox.take(patience);
             let now = clock::elapsed();
             match note {
-                Some(Note::Command(Command::Stop)) => return self.save(now, true),
+                Some(Note::Command(Command::Stop)) => {
+                    self.peers.values().for_each(|kept| kept.peer.close_way());
+                    return self.save(now, true);
+                }
                 Some(note) => self.hear(now, inbox, note),
                 None => {}
             }
@@ -167,15 +178,17 @@ impl<R: weft_vpn::Random> Office<R> {
                 }
                 let _ = answer.send(added);
             }
-            Command::Remove(peer) => {
-                let _ = self.host.remove(peer);
-                self.carry_out(now);
+            Command::Remove(peer, answer) => {
+                // First, so that no event opens the way again.
                 if let Some(kept) = self.peers.remove(&peer) {
                     if let Some(due) = kept.search {
                         self.searches.remove(&(due, peer));
                     }
-                    kept.peer.set_way(None);
+                    kept.peer.close_way();
                 }
+                let _ = self.host.remove(peer);
+                self.carry_out(now);
+                let _ = answer.send(());
             }
             Command::SetEndpoint(peer, address) => {
                 let _ = self.host.set_endpoint(now, peer, address);

@@ -18,6 +18,8 @@ mod kept;
 mod notes;
 mod outgoing;
 mod stamps;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use command::{Command, News, PeerReport, Report};
 pub(crate) use directory::{Carried, Directory, Peer};
