@@ -65,7 +65,9 @@ pub enum Event {
         /// The last timestamp.
         mark: Tai64n,
     },
-    /// A peer's clock and mark went back: it is not let in until it is past `greatest`, or is reset here.
+    /// An initiation of a peer that is not up is older than one before. Either somebody sends it again, or the peer's
+    /// clock and mark went back: then it is not let in until it is past `greatest`, or is reset here, and is told so by
+    /// [`Event::HeldBehind`]. Beside a live session it is a replay, which is only counted.
     PeerBehind {
         /// Which peer.
         peer: PeerId,

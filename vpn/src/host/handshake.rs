@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::identity::Which;
 use super::peer::{Answered, Held};
-use super::{DownReason, Event, Host, Load, Refusal, Transmit};
+use super::{DownReason, Event, Host, Load, PeerState, Refusal, Transmit};
 use crate::mac::Jar;
 use crate::message::{self, Answer, Cookie, Initiation, Message, Response, Unreadable};
 use crate::noise::{Begun, Ephemeral, NoiseError, Responder};
@@ -142,7 +142,10 @@ impl<R: Random> Host<R> {
                     return Err(Refusal::RolledBack);
                 }
                 peer.last_told_behind = Some(now);
-                self.events.push_back(Event::PeerBehind { peer: id, timestamp, greatest });
+                // Beside a live session it is a replay, which anybody can send; if not, that session ends soon.
+                if peer.current_state(now) != PeerState::Up {
+                    self.events.push_back(Event::PeerBehind { peer: id, timestamp, greatest });
+                }
                 return Ok(Admission::Behind(greatest));
             }
             _ => {}

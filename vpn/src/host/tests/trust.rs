@@ -79,11 +79,13 @@ fn a_clock_that_goes_back_does_no_harm_while_its_mark_is_kept() {
 fn a_rollback_is_reported_at_both_ends_and_cured_by_a_reset() {
     let mut net = Net::up(5);
     let before = net.ends[B].endpoints.clone();
+    // A is behind something that lets in what it asked for alone: only A can begin.
+    let at_b = net.ends[B].address;
+    net.arrives = Box::new(move |it| it.kind() != 1 || it.from != at_b);
     net.restart(A, false);
     net.ends[A].wall = WALL - SECOND * 100_000;
     net.add(A, B, |_| {});
     net.run(DELAY * 2);
-    assert!(matches!(net.ends[B].news[..], [Event::PeerBehind { peer: PEER, .. }]));
     let Some(&Event::HeldBehind { peer: PEER, greatest }) =
         net.ends[A].news.iter().find(|it| matches!(it, Event::HeldBehind { .. }))
     else {
@@ -93,15 +95,71 @@ fn a_rollback_is_reported_at_both_ends_and_cured_by_a_reset() {
     assert_eq!(net.ends[A].state(), PeerState::Down(DownReason::HeldBehind));
     assert_eq!(net.ends[B].endpoints, before);
     assert!(net.ends[A].sessions.is_empty());
+    assert!(net.ends[B].is_up() && net.ends[B].news.is_empty(), "it may be a replay");
+    let is_told = |it: &Event| matches!(it, Event::PeerBehind { peer: PEER, .. });
+    let told = |net: &Net| net.ends[B].news.iter().any(is_told);
+    assert!(net.run_until(SECOND * 120, told), "{:?}", net.ends[B].news);
+    assert!(!net.ends[B].is_up());
 
     let now = net.now;
-    let reset = net.ends[B].host.reset(now, PEER).unwrap();
-    assert_eq!(reset, Reset { sessions: 1, timestamp: true });
+    assert!(net.ends[B].host.reset(now, PEER).unwrap().timestamp);
     net.drain(B);
     assert_eq!(net.ends[B].greatest, None);
     assert!(net.ends[B].sessions.is_empty());
-    net.run(SECOND);
+    let up = |net: &Net| net.ends[A].is_up() && net.ends[B].is_up();
+    assert!(net.run_until(SECOND * 61, up));
     net.assert_connected();
+}
+
+#[test]
+fn a_rollback_is_made_up_for_by_the_other_end_where_it_can_begin() {
+    let mut net = Net::up(5);
+    net.restart(A, false);
+    net.ends[A].wall = WALL - SECOND * 100_000;
+    net.add(A, B, |_| {});
+    net.run(DELAY * 2);
+    assert_eq!(net.ends[A].state(), PeerState::Down(DownReason::HeldBehind));
+    assert!(net.run_until(SECOND * 40, |net| net.ends[A].is_up()));
+    net.assert_connected();
+    assert!(net.ends[B].news.is_empty());
+}
+
+#[test]
+fn a_reset_lets_a_peer_in_for_good_whatever_is_replayed() {
+    let mut net = Net::up(12);
+    net.run(SECOND * 600);
+    net.restart(A, false);
+    net.ends[A].wall = WALL - SECOND * 100_000;
+    net.add(A, B, |_| {});
+    net.run(SECOND);
+    assert_eq!(net.ends[A].state(), PeerState::Down(DownReason::HeldBehind));
+    let now = net.now;
+    let reset = net.ends[B].host.reset(now, PEER).unwrap();
+    assert_eq!(reset, Reset { sessions: 2, timestamp: true });
+    net.drain(B);
+    // Whatever was recorded before, with timestamps that A's clock is far from, is sent to B again and again.
+    let recorded: Vec<_> = net.seen.iter().filter(|it| it.kind() == 1).cloned().collect();
+    assert!(recorded.len() > 4);
+    for _ in 0..600 {
+        for old in &recorded {
+            net.inject(attacker(), B, old.bytes.clone());
+        }
+        net.run(SECOND);
+        assert!(net.ends[A].is_up() && net.ends[B].is_up());
+    }
+    net.assert_connected();
+    assert!(net.ends[B].news.is_empty());
+}
+
+#[test]
+fn a_replay_beside_a_live_session_is_counted_and_not_reported() {
+    let mut net = Net::up(13);
+    let old = net.seen.iter().find(|it| it.kind() == 1).unwrap().clone();
+    net.run(SECOND * 130);
+    net.inject(attacker(), B, old.bytes);
+    net.run(DELAY);
+    assert_eq!(net.ends[B].refused, [Refusal::RolledBack]);
+    assert!(net.ends[B].news.is_empty(), "{:?}", net.ends[B].news);
 }
 
 #[test]

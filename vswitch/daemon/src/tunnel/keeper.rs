@@ -415,8 +415,9 @@ impl<R: weft_vpn::Random> Office<R> {
             }
             Event::PeerBehind { peer, .. } => self.trouble(
                 peer,
-                "its timestamps went back (a clock or a state directory was set back): it is let in \
-                 when they are past what is remembered, or after `weftctl peer reset` here",
+                "a handshake came that is older than an earlier one: either somebody repeats it, which \
+                 does no harm, or that host lost its state while its clock was set back; only if that \
+                 host itself says that it is held out, `weftctl peer reset` here lets it in",
             ),
             Event::HeldBehind { peer, .. } => self.trouble(
                 peer,
