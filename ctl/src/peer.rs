@@ -9,7 +9,7 @@ use weft_config::api::{AddPeer, Changed, Peer, PeerReset, SetPeer};
 use weft_vpn::PublicKey;
 
 use self::ping::PeerPing;
-pub(crate) use self::show::{reasons, table};
+pub(crate) use self::show::{own_end, reasons, table};
 use crate::{
     changes::{Told, show_removed, tell},
     cli::{IfExists, MayExist, Transient},

@@ -46,6 +46,9 @@ fn screen(report: &Report, paint: Paint) -> String {
     if !report.peers.is_empty() {
         let _ = write!(text, "\n{}", peer::table(&report.peers, paint));
     }
+    if let Some(vpn) = &report.vpn {
+        text.push_str(&peer::own_end(vpn));
+    }
     let macs = addresses(&report.macs, paint);
     if !macs.is_empty() {
         let _ = write!(text, "\n{macs}");

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use comfy_table::{Cell, Color};
-use weft_config::api::{Peer, PeerState};
+use weft_config::api::{Peer, PeerState, Vpn};
 
 use crate::{
     output::Paint,
@@ -48,13 +48,15 @@ pub(super) fn list(peers: &Vec<Peer>, paint: Paint) -> String {
 
 /// Returns the peers as a table for a screen that has more to show.
 pub(crate) fn table(peers: &[Peer], paint: Paint) -> String {
-    let mut grid = Grid::new(["PEER", "STATE", "ENDPOINT", "#RTT", "#RX", "#DROP", "#TX", "#DROP"]);
+    let heads = ["PEER", "STATE", "ENDPOINT", "#RTT", "#MTU", "#RX", "#DROP", "#TX", "#DROP"];
+    let mut grid = Grid::new(heads);
     for peer in peers {
         grid.row(vec![
             word(&peer.name),
             state(peer.state),
             word_or_dash(peer.endpoint.as_deref()),
             word_or_dash(peer.rtt_ms.map(milliseconds).as_deref()),
+            word_or_dash(peer.path_mtu.map(|mtu| mtu.to_string()).as_deref()),
             number(peer.rx.frames),
             number(dropped(&peer.rx)),
             number(peer.tx.frames),
@@ -62,6 +64,17 @@ pub(crate) fn table(peers: &[Peer], paint: Paint) -> String {
         ]);
     }
     grid.finish(paint)
+}
+
+/// Returns this host's end of its tunnels: where it listens, what it is known by, what was refused that is no peer's.
+pub(crate) fn own_end(vpn: &Vpn) -> String {
+    let mut text = format!("tunnels at {} as {}\n", clean(&vpn.listen), clean(&vpn.public_key));
+    if !vpn.refused.is_empty() {
+        let refused =
+            vpn.refused.iter().map(|(reason, count)| format!("{count} {}", clean(reason)));
+        let _ = writeln!(text, "refused of nobody: {}", refused.collect::<Vec<_>>().join(", "));
+    }
+    text
 }
 
 /// Returns a line for each peer that is not up and says why, and for each problem.

@@ -280,6 +280,7 @@ fn status_shows_peers_and_what_is_wrong_with_them_once() {
     let status = json!({
         "version": "0.1.0", "pid": 7, "uptime-seconds": 0, "workers": 1, "revision": "r1", "switches": [], "vlans": [],
         "ports": [], "macs": [], "peers": [peer("berlin", "up"), peer("a", "handshaking"), lonely()],
+        "vpn": {"listen": "[::]:51900", "public-key": "key0", "refused": {"unknown-session": 12, "malformed": 3}},
         "segments": [{"name": "office", "id": 1, "switch": "main", "vlan": 10, "answer-arp": false, "peers": [],
             "remote-macs": 0, "problems": ["52:54:00:12:34:56 is frozen"]}],
         "problems": ["peer oslo: oslo.example does not resolve"],
@@ -288,10 +289,12 @@ fn status_shows_peers_and_what_is_wrong_with_them_once() {
     let ran = fake.weftctl(&["status"]);
     assert_eq!((ran.status, ran.stderr.as_str()), (0, ""));
     for expected in [
-        "PEER    STATE        ENDPOINT             RTT    RX  DROP  TX  DROP\n\
-         berlin  up           192.0.2.1:51900  0.43 ms  120k     5   7     1\n\
-         a       handshaking  192.0.2.1:51900  0.43 ms  120k     5   7     1\n\
-         oslo    down         -                      -     0     0   0     0\n",
+        "PEER    STATE        ENDPOINT             RTT   MTU    RX  DROP  TX  DROP\n\
+         berlin  up           192.0.2.1:51900  0.43 ms  1420  120k     5   7     1\n\
+         a       handshaking  192.0.2.1:51900  0.43 ms  1420  120k     5   7     1\n\
+         oslo    down         -                      -     -     0     0   0     0\n\
+         tunnels at [::]:51900 as key0\n\
+         refused of nobody: 3 malformed, 12 unknown-session\n",
         "problems\n  peer oslo: oslo.example does not resolve\n\
          oslo: segment office has id 5010 here and 5011 there\nsegment office: 52:54:00:12:34:56 is frozen\n",
     ] {
