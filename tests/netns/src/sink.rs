@@ -15,7 +15,9 @@ const FIN: u8 = 1;
 const SYN: u8 = 2;
 const ACK: u8 = 16;
 const MSS: u16 = 1440;
-const WINDOW_SCALE: u8 = 5;
+/// Of a window of 65535: two super-frames, less than a stream port keeps for a slow reader. A sink keeps nothing ahead of
+/// a gap, so that what is lost costs the sender its longest timers.
+const WINDOW_SCALE: u8 = 1;
 
 /// A host that accepts one TCP connection and swallows what comes.
 #[derive(Clone, Copy, Debug)]

@@ -74,6 +74,8 @@ fn stream_into(kind: Kind, workers: usize, target: &str) {
     );
     let far = daemon.ctl().port("far");
     assert!(far["tx"]["frames"].as_u64().unwrap() < segments, "a super-frame counts once: {far}");
+    let lost = &far["tx"]["drops"]["queue-full"];
+    assert!(lost.is_null(), "more was on its way than a port keeps for its reader: {far}");
 }
 
 fn tcp4_into_a_stream_port(workers: usize) {

@@ -7,11 +7,17 @@
 
 mod lab;
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use lab::{
-    Host, PATIENCE, Raw, RawTap, Sink, Source, enter, frame, ip, is_readable, open_packet, tag,
-    until,
+    Host, PATIENCE, Raw, RawTap, Sink, Source, enter, frame, ip, is_experiment, is_readable,
+    open_packet, tag, until,
 };
 use weft_core::DropReason;
 use weft_ports::{Fault, OpenError, Scratch, packet};
@@ -254,22 +260,29 @@ fn what_is_no_ethernet_device_is_refused() {
     assert!(matches!(open(1), OpenError::NotEthernet));
 }
 
+/// The metadata of [`fragmented_datagram`].
+const FRAGMENTED: [u8; 10] = [1, 3, 42, 0, 0xc8, 0x05, 34, 0, 6, 0];
+
+/// Returns UDP that is to be fragmented by IP: a TAP takes it, a packet socket has no way to hand it over.
+fn fragmented_datagram() -> Vec<u8> {
+    let mut datagram = frame(&[], 14, 0);
+    datagram[12..].copy_from_slice(&[0x08, 0x00]);
+    datagram.extend([0x45, 0, 0x0b, 0xcc, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    datagram.extend([0, 7, 0, 7, 0x0b, 0xb8, 0, 0]);
+    datagram.resize(14 + 3020, 0);
+    datagram
+}
+
 #[test]
 fn a_super_frame_that_virtio_net_cannot_name_is_counted_as_unsupported() {
     enter();
     let mut guest = RawTap::open("tap0");
     let mut port = open_packet("tap0");
     let mut sink = Sink::new();
-    // UDP that is to be fragmented by IP: a TAP takes it, a packet socket has no way to hand it over.
-    let mut datagram = frame(&[], 14, 0);
-    datagram[12..].copy_from_slice(&[0x08, 0x00]);
-    datagram.extend([0x45, 0, 0x0b, 0xcc, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
-    datagram.extend([0, 7, 0, 7, 0x0b, 0xb8, 0, 0]);
-    datagram.resize(14 + 3020, 0);
-    let fragmented = [1, 3, 42, 0, 0xc8, 0x05, 34, 0, 6, 0];
+    let datagram = fragmented_datagram();
     assert!(sink.receive(&mut *port.rx[0]).unwrap().frames.is_empty());
     assert!(!is_readable(port.rx[0].fd(), Duration::ZERO));
-    guest.send(fragmented, &datagram);
+    guest.send(FRAGMENTED, &datagram);
     // The drop alone has to wake the worker: nothing comes any more through a ring that has dropped such a frame.
     assert!(is_readable(port.rx[0].fd(), PATIENCE));
     let refused = sink.receive(&mut *port.rx[0]).unwrap().refused;
@@ -278,7 +291,7 @@ fn a_super_frame_that_virtio_net_cannot_name_is_counted_as_unsupported() {
     for round in 0..3 {
         let sent = [frame(&[vlan], 104, round), frame(&[], 60, round)];
         guest.send([0; 10], &sent[0]);
-        guest.send(fragmented, &datagram);
+        guest.send(FRAGMENTED, &datagram);
         guest.send([0; 10], &sent[1]);
         assert!(is_readable(port.rx[0].fd(), PATIENCE));
         let received = sink.expect(&mut *port.rx[0], 2);
@@ -290,6 +303,49 @@ fn a_super_frame_that_virtio_net_cannot_name_is_counted_as_unsupported() {
     assert!(is_readable(port.rx[0].fd(), PATIENCE));
     let fault = until("the end", || sink.receive(&mut *port.rx[0]).err());
     assert!(matches!(fault, Fault::DeviceGone), "{fault:?}");
+}
+
+#[test]
+fn what_comes_while_the_ring_is_given_up_is_taken_or_counted() {
+    const SENT: u64 = 50_000;
+    // Fewer than the ring has room for, more than come while it is given up.
+    const UNDERWAY: u64 = 1500;
+    enter();
+    let mut guest = RawTap::open("tap0");
+    let mut port = open_packet("tap0");
+    let mut sink = Sink::new();
+    let seen = Arc::new(AtomicU64::new(0));
+    let sending = std::thread::spawn({
+        let seen = Arc::clone(&seen);
+        move || {
+            for seed in 0..SENT {
+                while seed > seen.load(Ordering::Relaxed) + UNDERWAY {
+                    std::thread::yield_now();
+                }
+                if seed == SENT / 4 {
+                    guest.send(FRAGMENTED, &fragmented_datagram());
+                }
+                guest.send([0; 10], &frame(&[], 60, seed as u32));
+            }
+            guest
+        }
+    });
+    let (mut unsupported, mut behind) = (0, 0);
+    until("everything is taken or counted", || {
+        let received = sink.receive(&mut *port.rx[0]).unwrap();
+        let taken = received.frames.iter().filter(|frame| is_experiment(frame)).count() as u64;
+        let counted: u64 = received.refused.iter().map(|(_, frames)| frames).sum();
+        behind += if unsupported > 0 { taken } else { 0 };
+        unsupported += received.refused(DropReason::UnsupportedOffload);
+        // The one that cannot be named is among them.
+        let before = seen.fetch_add(taken + counted, Ordering::Relaxed);
+        (before + taken + counted > SENT).then_some(())
+    });
+    drop(sending.join().unwrap());
+    assert!(
+        unsupported > 0 && behind > SENT / 2,
+        "{unsupported} refused, {behind} taken thereafter"
+    );
 }
 
 #[test]

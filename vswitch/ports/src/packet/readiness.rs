@@ -20,18 +20,25 @@ impl Readiness {
         let epoll = sys::check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
         // SAFETY: the kernel has just made this descriptor and nobody else knows it.
         let epoll = unsafe { OwnedFd::from_raw_fd(epoll) };
+        let readiness = Self { epoll };
+        readiness.watch(socket)?;
+        Ok(readiness)
+    }
+
+    /// Remembers what wakes this socket too; one that is closed is watched no longer.
+    pub(super) fn watch(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
         let events = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLET;
         let mut event = libc::epoll_event { events: events as u32, u64: 0 };
         // SAFETY: the kernel reads one event.
         sys::check(unsafe {
             libc::epoll_ctl(
-                epoll.as_raw_fd(),
+                self.epoll.as_raw_fd(),
                 libc::EPOLL_CTL_ADD,
                 socket.as_raw_fd(),
                 &raw mut event,
             )
         })?;
-        Ok(Self { epoll })
+        Ok(())
     }
 
     /// Returns the descriptor that is readable since the last wake-up that was not forgotten.

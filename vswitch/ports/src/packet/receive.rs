@@ -46,25 +46,9 @@ pub(super) struct PacketReceive {
 
 impl PacketReceive {
     pub(super) fn open(index: c_int) -> Result<Self, OpenError> {
-        let socket = packet_socket()?;
-        let set = |name, value: c_int, doing| {
-            sys::set_option(socket.as_fd(), libc::SOL_PACKET, name, value).map_err(to(doing))
-        };
-        set(libc::PACKET_IGNORE_OUTGOING, ENABLED, "keep sent frames from coming back")?;
-        set(libc::PACKET_AUXDATA, ENABLED, "have VLAN tags told")?;
-        set(libc::PACKET_COPY_THRESH, ENABLED, "have large frames kept whole")?;
-        sys::enlarge(socket.as_fd(), libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, SOCKET_BUFFER)
-            .map_err(to("enlarge the receive buffer"))?;
+        let socket = receiving_socket()?;
         let ring = Ring::map(socket.as_fd()).map_err(to("map the packet socket's ring"))?;
-        bind(socket.as_fd(), index, libc::ETH_P_ALL)?;
-        let promiscuous = libc::packet_mreq {
-            mr_ifindex: index,
-            mr_type: libc::PACKET_MR_PROMISC as u16,
-            mr_alen: 0,
-            mr_address: [0; 8],
-        };
-        sys::set_option(socket.as_fd(), libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, promiscuous)
-            .map_err(to("make the device promiscuous"))?;
+        listen(socket.as_fd(), index)?;
         let readiness = Readiness::of(socket.as_fd()).map_err(to("watch the packet socket"))?;
         Ok(Self { socket, readiness, ring: Some(ring), index, device: Device::Up, losing: false })
     }
@@ -155,24 +139,35 @@ impl PacketReceive {
     /// Counts what the kernel dropped since it was asked last; returns the reason.
     fn count_losses(&mut self, arrivals: &mut Arrivals) -> io::Result<Option<DropReason>> {
         self.losing = false;
-        let stats: libc::tpacket_stats =
-            sys::get_option(self.socket.as_fd(), libc::SOL_PACKET, libc::PACKET_STATISTICS)?;
-        if stats.tp_drops == 0 {
+        let lost = statistics(self.socket.as_fd())?.tp_drops;
+        if lost == 0 {
             return Ok(None);
         }
         // With room in the ring, the kernel drops only super-frames that virtio-net has no name for.
         let was_full = self.ring.as_mut().is_none_or(Ring::was_full);
         let reason = if was_full { DropReason::QueueFull } else { DropReason::UnsupportedOffload };
-        arrivals.refuse(reason, stats.tp_drops.into());
+        arrivals.refuse(reason, lost.into());
         Ok(Some(reason))
     }
 
     /// Goes on without the ring. Linux leaves the slot reserved in which it cannot put a super-frame
     /// (`rx_owner_map` in `tpacket_rcv`) and drops everything from there on. A new ring for each such frame would
-    /// let a guest stall the worker, so there is none any more.
-    fn give_up_ring(&mut self) -> io::Result<()> {
+    /// let a guest stall the worker, so there is none any more. What comes until the new socket listens is counted by
+    /// the old one, which sees what the new one gets as well.
+    fn give_up_ring(&mut self, arrivals: &mut Arrivals) -> Result<(), Fault> {
+        let socket = receiving_socket()
+            .and_then(|socket| listen(socket.as_fd(), self.index).map(|()| socket))
+            .map_err(|error| match error {
+                OpenError::NoDevice => Fault::DeviceGone,
+                error => io::Error::other(error).into(),
+            })?;
+        self.readiness.watch(socket.as_fd())?;
+        let kept = statistics(socket.as_fd())?.tp_packets;
+        let lost = statistics(self.socket.as_fd())?.tp_drops;
+        arrivals.refuse(DropReason::UnsupportedOffload, lost.saturating_sub(kept).into());
         self.ring = None;
-        Ring::give_up(self.socket.as_fd())
+        self.socket = socket;
+        Ok(())
     }
 
     /// Finds out why nothing comes. A device that was set down may go up again; one that is gone does not return.
@@ -228,13 +223,45 @@ impl Receive for PacketReceive {
         if arrivals.is_empty() && nothing_waits {
             self.check_device()?;
             if self.count_losses(arrivals)? == Some(DropReason::UnsupportedOffload) {
-                self.give_up_ring()?;
+                self.give_up_ring(arrivals)?;
             }
         } else if self.losing {
             self.count_losses(arrivals)?;
         }
         Ok(arrivals.burst())
     }
+}
+
+/// Makes a socket that keeps what comes whole, and knows of each frame what the kernel did with it.
+fn receiving_socket() -> Result<OwnedFd, OpenError> {
+    let socket = packet_socket()?;
+    let set = |name, doing| {
+        sys::set_option(socket.as_fd(), libc::SOL_PACKET, name, ENABLED).map_err(to(doing))
+    };
+    set(libc::PACKET_IGNORE_OUTGOING, "keep sent frames from coming back")?;
+    set(libc::PACKET_AUXDATA, "have VLAN tags told")?;
+    set(libc::PACKET_COPY_THRESH, "have large frames kept whole")?;
+    sys::enlarge(socket.as_fd(), libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, SOCKET_BUFFER)
+        .map_err(to("enlarge the receive buffer"))?;
+    Ok(socket)
+}
+
+/// Lets everything that comes by a device come to a socket, whomever it is for.
+fn listen(socket: BorrowedFd<'_>, index: c_int) -> Result<(), OpenError> {
+    bind(socket, index, libc::ETH_P_ALL)?;
+    let promiscuous = libc::packet_mreq {
+        mr_ifindex: index,
+        mr_type: libc::PACKET_MR_PROMISC as u16,
+        mr_alen: 0,
+        mr_address: [0; 8],
+    };
+    sys::set_option(socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, promiscuous)
+        .map_err(to("make the device promiscuous"))
+}
+
+/// Returns how many frames came to a socket, and how many of them the kernel dropped, since it was asked last.
+fn statistics(socket: BorrowedFd<'_>) -> io::Result<libc::tpacket_stats> {
+    sys::get_option(socket, libc::SOL_PACKET, libc::PACKET_STATISTICS)
 }
 
 /// Returns the tag that the kernel has taken off a frame, priority tags included.

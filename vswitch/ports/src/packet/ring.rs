@@ -61,17 +61,6 @@ impl Ring {
         Ok(Self { base: base.cast(), next: 0, held: 0, since_empty: 0, was_full: false })
     }
 
-    /// Makes a socket put all frames into its queue again. Its ring must not be mapped any more.
-    pub(super) fn give_up(socket: BorrowedFd<'_>) -> io::Result<()> {
-        let none = libc::tpacket_req {
-            tp_block_size: 0,
-            tp_block_nr: 0,
-            tp_frame_size: 0,
-            tp_frame_nr: 0,
-        };
-        sys::set_option(socket, libc::SOL_PACKET, libc::PACKET_RX_RING, none)
-    }
-
     /// Gives the slots that were taken back to the kernel, which writes other frames into them.
     pub(super) fn release(&mut self) {
         for position in (self.next + SLOTS - self.held)..(self.next + SLOTS) {

@@ -6,6 +6,8 @@ use std::{
     thread::{Builder, JoinHandle},
 };
 
+use super::until;
+
 type Work = Box<dyn FnOnce() + Send>;
 
 /// Moves this thread into a new network namespace, which goes with its last thread and descriptor.
@@ -21,13 +23,22 @@ pub(crate) fn enter() {
     ip("link set lo up");
 }
 
-/// Runs `ip` in this thread's namespace.
-pub(crate) fn ip(arguments: &str) {
+/// Waits until a device of this thread's namespace passes frames: the kernel gives it its queue only some time after
+/// it has seen the carrier.
+fn carries(device: &str) {
+    until(&format!("{device} has its carrier"), || {
+        ip(&format!("link show {device}")).contains("state UP").then_some(())
+    });
+}
+
+/// Runs `ip` in this thread's namespace; returns what it says.
+pub(crate) fn ip(arguments: &str) -> String {
     let output = Command::new("ip")
         .args(arguments.split_whitespace())
         .output()
         .expect("ip (iproute2) is installed");
     assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("ip writes text")
 }
 
 /// A host: a namespace of its own.
@@ -54,19 +65,23 @@ impl Host {
         }
     }
 
-    /// Makes a veth pair: `device` in this thread's namespace and `eth0` in the host's, both up.
+    /// Makes a veth pair: `device` in this thread's namespace and `eth0` in the host's, both up and passing frames.
     pub(crate) fn with_veth(device: &str) -> Self {
         let host = Self::new();
         ip(&format!("link add {device} type veth peer name eth0 netns {}", host.id));
         ip(&format!("link set {device} up"));
-        host.run(|| ip("link set eth0 up"));
+        host.run(|| {
+            ip("link set eth0 up");
+            carries("eth0");
+        });
+        carries(device);
         host
     }
 
     /// Moves a device into the host, as its `eth0`, and sets it up.
     pub(crate) fn take(&self, device: &str) {
         ip(&format!("link set {device} netns {} name eth0", self.id));
-        self.run(|| ip("link set eth0 up"));
+        self.run(|| drop(ip("link set eth0 up")));
     }
 
     /// Gives `eth0` the host's addresses 10.0.0.N and fd00::N.
@@ -81,7 +96,7 @@ impl Host {
     /// Runs `ip` on the host.
     pub(crate) fn ip(&self, arguments: &str) {
         let arguments = arguments.to_owned();
-        self.run(move || ip(&arguments));
+        self.run(move || drop(ip(&arguments)));
     }
 
     /// Runs something on the host and waits for it.
