@@ -166,6 +166,24 @@ fn a_trace_knows_that_a_device_is_down() {
     ctl.wait_for_drops("web", "tx", "port-down", before + 1);
 }
 
+/// What is sent to a device that nothing is attached to is counted as lost, and goes again when something is.
+#[test]
+fn frames_to_a_device_without_carrier_are_counted() {
+    let (lab, daemon, _web, mut db) = scene();
+    let ctl = daemon.ctl();
+    lab.switch().run("ip link add open type veth peer name end");
+    ctl.run("port add open --type netdev --device open --access 10");
+    let reason = ctl.wait_for_state("open", "down")["reason"].clone();
+    assert!(reason.as_str().unwrap().contains("no carrier"), "{reason}");
+    db.send(&Frame::new(mac(2), BROADCAST).text("lost").bytes());
+    ctl.wait_for_drops("open", "tx", "port-down", 1);
+    lab.switch().run("ip link set end up");
+    ctl.wait_for_state("open", "up");
+    let before = ctl.port("open")["tx"]["frames"].as_u64().unwrap();
+    db.send(&Frame::new(mac(2), BROADCAST).text("sent").bytes());
+    until("the frame is sent", || ctl.port("open")["tx"]["frames"].as_u64().unwrap() > before);
+}
+
 #[test]
 fn one_screen_says_how_it_is() {
     let (_lab, daemon, _web, _db) = scene();

@@ -315,21 +315,23 @@ fn what_comes_while_the_ring_is_given_up_is_taken_or_counted() {
     let mut port = open_packet("tap0");
     let mut sink = Sink::new();
     let seen = Arc::new(AtomicU64::new(0));
-    let sending = std::thread::spawn({
-        let seen = Arc::clone(&seen);
-        move || {
-            for seed in 0..SENT {
-                while seed > seen.load(Ordering::Relaxed) + UNDERWAY {
-                    std::thread::yield_now();
+    let sending = std::thread::Builder::new()
+        .spawn({
+            let seen = Arc::clone(&seen);
+            move || {
+                for seed in 0..SENT {
+                    while seed > seen.load(Ordering::Relaxed) + UNDERWAY {
+                        std::thread::yield_now();
+                    }
+                    if seed == SENT / 4 {
+                        guest.send(FRAGMENTED, &fragmented_datagram());
+                    }
+                    guest.send([0; 10], &frame(&[], 60, seed as u32));
                 }
-                if seed == SENT / 4 {
-                    guest.send(FRAGMENTED, &fragmented_datagram());
-                }
-                guest.send([0; 10], &frame(&[], 60, seed as u32));
+                guest
             }
-            guest
-        }
-    });
+        })
+        .unwrap();
     let (mut unsupported, mut behind) = (0, 0);
     until("everything is taken or counted", || {
         let received = sink.receive(&mut *port.rx[0]).unwrap();

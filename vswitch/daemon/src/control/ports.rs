@@ -18,7 +18,7 @@ use super::{
     tunnels::read_secrets,
 };
 use crate::{
-    device::{Change, Device, LinkEvent, Refusal, Use},
+    device::{Change, Device, LinkEvent, LinkState, Refusal, Use},
     plane::{PortCounters, QueueEnded},
 };
 
@@ -313,7 +313,10 @@ impl Control {
 
     pub(super) async fn link_event(&mut self, event: LinkEvent) {
         match event.change {
-            Change::Added(_) => self.open_ports_on(&event.name).await,
+            Change::Added(state) => {
+                self.open_ports_on(&event.name).await;
+                self.device_state(event.index, state).await;
+            }
             Change::Renamed { from } => {
                 self.device_renamed(event.index, &from, &event.name).await;
                 self.open_ports_on(&event.name).await;
@@ -321,27 +324,9 @@ impl Control {
             }
             Change::Removed | Change::Moved => self.device_left(&event).await,
             Change::State(state) => {
-                let concerned =
-                    |(_, port): &(_, &mut Port)| port.device_index() == Some(event.index);
-                let Some((name, port)) = self.ports.iter_mut().find(concerned) else {
+                if !self.device_state(event.index, state).await {
                     // A master that stood in the way may be gone.
-                    return self.open_ports_on(&event.name).await;
-                };
-                let Link::Open(Open { mtu, device: Some(device), .. }) = &mut port.link else {
-                    return;
-                };
-                let is_up_or_down = std::mem::replace(&mut device.up, state.up) != state.up;
-                device.running = state.running;
-                let is_other = device.kernel_mtu != state.mtu;
-                if let PortType::Netdev { .. } = port.config.kind {
-                    // A device that goes down loses routes without a word.
-                    if is_other || is_up_or_down {
-                        let name = name.clone();
-                        self.follow_device(&name, event.index).await;
-                    }
-                } else if is_other {
-                    (*mtu, device.kernel_mtu) = (state.mtu, state.mtu);
-                    self.put_in_force();
+                    self.open_ports_on(&event.name).await;
                 }
             }
             Change::Used => {
@@ -352,6 +337,32 @@ impl Control {
                 }
             }
         }
+    }
+
+    /// Takes note of the state of the device of an open port; tells whether there is such a port.
+    async fn device_state(&mut self, index: u32, state: LinkState) -> bool {
+        let concerned = |(_, port): &(_, &mut Port)| port.device_index() == Some(index);
+        let Some((name, port)) = self.ports.iter_mut().find(concerned) else { return false };
+        let name = name.clone();
+        let took_frames = port.takes_frames().is_some();
+        let Link::Open(Open { mtu, device: Some(device), .. }) = &mut port.link else {
+            return true;
+        };
+        let is_up_or_down = std::mem::replace(&mut device.up, state.up) != state.up;
+        device.running = state.running;
+        let is_other = device.kernel_mtu != state.mtu;
+        let is_netdev = matches!(port.config.kind, PortType::Netdev { .. });
+        if is_other && !is_netdev {
+            (*mtu, device.kernel_mtu) = (state.mtu, state.mtu);
+        }
+        if port.takes_frames().is_some() != took_frames || is_other && !is_netdev {
+            self.put_in_force();
+        }
+        // A device that goes down loses routes without a word.
+        if is_netdev && (is_other || is_up_or_down) {
+            self.follow_device(&name, index).await;
+        }
+        true
     }
 
     /// Takes note of what has changed on the device of an open `netdev` port.
@@ -391,18 +402,18 @@ impl Control {
         }
     }
 
-    /// Keeps what is known of the device of an open port; tells whether the port has another MTU by that.
+    /// Keeps what is known of the device of an open port; tells whether other frames than before can go there.
     fn know_device(&mut self, name: &str, device: Device) -> bool {
-        let Some(Port { link: Link::Open(open), .. }) = self.ports.get_mut(name) else {
-            return false;
-        };
+        let Some(port) = self.ports.get_mut(name) else { return false };
+        let took_frames = port.takes_frames().is_some();
+        let Link::Open(open) = &mut port.link else { return false };
         let is_other = std::mem::replace(&mut open.mtu, device.mtu) != device.mtu;
         let was_used = open.device.as_ref().is_some_and(|device| device.used.is_some());
         if let Some(used) = device.used.as_ref().filter(|_| !was_used) {
             tracing::warn!(port = name, used, "the host has begun to use a port's device");
         }
         open.device = Some(device.into());
-        is_other
+        is_other || port.takes_frames().is_some() != took_frames
     }
 
     async fn device_left(&mut self, event: &LinkEvent) {

@@ -89,6 +89,21 @@ pub(super) struct Open {
     pub(super) device: Option<OpenDevice>,
 }
 
+impl Port {
+    /// Returns what is open of a port that takes frames. A device that is down or has no carrier takes none; the kernel
+    /// would lose them without a word.
+    pub(super) fn takes_frames(&self) -> Option<&Open> {
+        match &self.link {
+            Link::Open(open) => open
+                .device
+                .as_ref()
+                .is_none_or(|device| device.up && device.running)
+                .then_some(open),
+            _ => None,
+        }
+    }
+}
+
 /// The device behind an open port.
 pub(super) struct OpenDevice {
     pub(super) index: u32,
@@ -146,13 +161,9 @@ impl Control {
         let snoops: BTreeMap<&str, Option<Arc<Snoop>>> =
             self.switches.keys().map(|name| (name.as_str(), self.snoop_on(name))).collect();
         let ports = self.ports.values().filter(|port| port.config.enabled).map(|port| {
-            let egress = match &port.link {
-                Link::Open(open) => Some(open.egress.clone()),
-                _ => None,
-            };
             let planned = PlannedPort {
                 switch: index[port.config.switch.as_str()],
-                egress,
+                egress: port.takes_frames().map(|open| open.egress.clone()),
                 counters: port.counters.clone(),
                 snoop: snoops.get(port.config.switch.as_str()).cloned().flatten(),
             };

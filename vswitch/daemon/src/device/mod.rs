@@ -33,7 +33,7 @@ use journal::{Journal, Purpose, Record};
 use netlink::{Failure, Netlink};
 pub(crate) use room::TWO_TAGS;
 use told::Link;
-pub(crate) use watch::{Change, LinkEvent};
+pub(crate) use watch::{Change, LinkEvent, LinkState};
 
 /// What a device is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

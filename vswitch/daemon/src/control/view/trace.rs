@@ -5,10 +5,7 @@ use weft_core::{DropReason, PortId};
 use weft_vlan::{Head, MacAddr, Priority, Tci, Tpid, VlanId, WireTag};
 
 use super::{ViewError, unknown};
-use crate::{
-    clock,
-    control::state::{Control, Link, Open},
-};
+use crate::{clock, control::state::Control};
 
 impl Control {
     /// Says what would happen to a frame.
@@ -89,11 +86,9 @@ impl Control {
         let Some(port) = self.ports.values().find(|port| port.id == id) else {
             return Some("it is not open".to_owned());
         };
-        match &port.link {
-            // Without a carrier the kernel takes frames, and loses them.
-            Link::Open(Open { device: Some(device), .. }) if device.up => None,
-            Link::Open(Open { device: None, .. }) => None,
-            _ => port.state().1,
+        match port.takes_frames() {
+            Some(_) => None,
+            None => port.state().1,
         }
     }
 }
