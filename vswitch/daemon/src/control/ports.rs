@@ -340,11 +340,15 @@ impl Control {
     }
 
     /// Takes note of the state of the device of an open port; tells whether there is such a port.
-    async fn device_state(&mut self, index: u32, state: LinkState) -> bool {
+    async fn device_state(&mut self, index: u32, mut state: LinkState) -> bool {
         let concerned = |(_, port): &(_, &mut Port)| port.device_index() == Some(index);
         let Some((name, port)) = self.ports.iter_mut().find(concerned) else { return false };
         let name = name.clone();
         let took_frames = port.takes_frames().is_some();
+        if took_frames && !(state.up && state.running) {
+            // Word may be older than what was seen when the port was opened.
+            state = self.devices.state(index).await.unwrap_or(state);
+        }
         let Link::Open(Open { mtu, device: Some(device), .. }) = &mut port.link else {
             return true;
         };
@@ -420,10 +424,14 @@ impl Control {
         let owner =
             self.ports.iter_mut().find(|(_, port)| port.device_index() == Some(event.index));
         let Some((name, port)) = owner else { return };
+        let took_frames = port.takes_frames().is_some();
         if let (PortType::Tap { .. }, Link::Open(open)) = (&port.config.kind, &mut port.link) {
             // It was moved to another namespace, where its state is not seen and frames go on; or it was
             // removed, and then its queues say so.
             open.device = None;
+            if !took_frames {
+                self.put_in_force();
+            }
             return;
         }
         let name = name.clone();

@@ -245,6 +245,12 @@ impl Devices {
         })
     }
 
+    /// Returns the state of a device, where it can be seen.
+    pub(crate) async fn state(&self, index: u32) -> Option<LinkState> {
+        let link = self.netlink.link_by_index(index).await.ok()??;
+        Some(LinkState { up: link.up, running: link.running, mtu: link.mtu })
+    }
+
     async fn find(&self, device: &str) -> Result<Link, Refusal> {
         let link =
             self.netlink.link_by_name(device).await.map_err(context(device, "look at it"))?;
