@@ -118,7 +118,9 @@ impl PrivateKey {
         PublicKey(x25519::public(&self.0))
     }
 
-    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+    /// The 32 bytes of the secret, for another protocol's engine. Whoever copies them wipes the copy.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
@@ -150,7 +152,9 @@ impl PresharedKey {
         Zeroizing::new(STANDARD.encode(*self.0))
     }
 
-    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+    /// The 32 bytes of the secret, for another protocol's engine. Whoever copies them wipes the copy.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }

@@ -32,6 +32,7 @@ pub use host::{
     Refusal, Reset, Transmit,
 };
 pub use keys::{KeyError, PresharedKey, PrivateKey, PublicKey};
+pub use limit::SourceLimit;
 pub use path_mtu::{LARGEST_UDP_PAYLOAD, PathMtu, Probe};
 pub use peer::PeerId;
 pub use random::Random;

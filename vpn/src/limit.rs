@@ -17,19 +17,21 @@ const BURST: u32 = 5;
 /// And then one each of these.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-pub(crate) struct SourceLimit {
+/// How often each source may make this host compute: a burst of 5, and then one each 50 ms.
+pub struct SourceLimit {
     key: [u8; 32],
     /// When each bucket will be empty again.
     buckets: Box<[Duration]>,
 }
 
 impl SourceLimit {
-    pub(crate) fn new(random: &mut impl Random) -> Self {
+    /// Sets the memory aside, whose size does not depend on who comes.
+    pub fn new(random: &mut impl Random) -> Self {
         Self { key: draw(random), buckets: vec![Duration::ZERO; BUCKETS].into() }
     }
 
     /// Whether a message from there may be computed with now; if so, it counts.
-    pub(crate) fn admits(&mut self, now: Duration, from: SocketAddr) -> bool {
+    pub fn admits(&mut self, now: Duration, from: SocketAddr) -> bool {
         let mut hash = <Blake2sMac<U8> as KeyInit>::new_from_slice(&self.key).expect("32 bytes");
         match from.ip().to_canonical() {
             IpAddr::V4(address) => hash.update(&address.octets()),
