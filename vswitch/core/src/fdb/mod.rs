@@ -446,7 +446,9 @@ impl Fdb {
         let plan = self.plan(&writer.ledger, now, limits, key, place, port);
         let Some(number) = plan.slot else { return false };
         for victim in plan.victims() {
-            self.clear(&mut writer, victim);
+            if let Some((key, value)) = self.remove(&mut writer, victim) {
+                writer.desk.note_evicted(key, value);
+            }
         }
         let slot = self.table.slot(number);
         let value = Value::new(port, kind, self.epoch.load(Ordering::Relaxed), now);

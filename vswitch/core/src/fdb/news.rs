@@ -1,4 +1,4 @@
-//! News of local addresses, for whoever tells other hosts of them. Written by the one that changes an entry, under
+//! News of local addresses, for whoever tells other hosts of them, and of what they told. Written by the one that changes an entry, under
 //! the lock that it holds anyway; bounded; says when it is not the whole story.
 
 use std::task::Waker;
@@ -8,7 +8,7 @@ use weft_vlan::{MacAddr, VlanId, VlanSet};
 use super::slot::{Key, Value};
 use crate::{EntryKind, PortId};
 
-/// What happened to one local address.
+/// What happened to one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct News {
     /// The VLAN.
@@ -19,7 +19,8 @@ pub struct News {
     pub change: Change,
 }
 
-/// What can happen to a local address. What [`crate::Switch::install`] takes over is no news to whoever asked for it.
+/// What can happen to an address. What [`crate::Switch::install`] and [`crate::Fdb::withdraw`] do is no news to whoever
+/// asked for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// It was heard on this port, where nothing was known of it or another host's word.
@@ -28,6 +29,8 @@ pub enum Change {
     Moved(PortId),
     /// It has aged out, or was flushed, evicted or forgotten with its port.
     Went,
+    /// It stood there on another host's word and had to make room.
+    Evicted,
 }
 
 /// The news since the last time.
@@ -71,8 +74,22 @@ impl Desk {
             (Some(_), None) => Change::Went,
             (None, None) => return,
         };
+        self.add(News { vlan, mac: key.mac(), change });
+    }
+
+    /// Notes that an entry had to make room. Allocates nothing.
+    pub(super) fn note_evicted(&mut self, key: Key, value: Value) {
+        let Some(vlan) = key.vlan().filter(|&vlan| self.vlans.contains(vlan)) else { return };
+        let change = match value.kind() {
+            EntryKind::Learned => Change::Went,
+            EntryKind::Remote => Change::Evicted,
+        };
+        self.add(News { vlan, mac: key.mac(), change });
+    }
+
+    fn add(&mut self, news: News) {
         if self.waiting.news.len() < self.limit && !self.waiting.is_incomplete {
-            self.waiting.news.push(News { vlan, mac: key.mac(), change });
+            self.waiting.news.push(news);
         } else {
             self.waiting.news.clear();
             self.waiting.is_incomplete = true;

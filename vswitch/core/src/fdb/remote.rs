@@ -66,7 +66,7 @@ impl Fdb {
         self.lock().frozen.remove(&Key::new(vlan, mac));
     }
 
-    /// Keeps news of local addresses in these VLANs from now on, as many as `limit`, for [`Fdb::poll_news`]; those
+    /// Keeps news of local addresses, and of evicted ones of other hosts, in these VLANs from now on, as many as `limit`, for [`Fdb::poll_news`]; those
     /// of other VLANs no longer. The first bulletin is incomplete.
     pub fn follow(&self, vlans: VlanSet, limit: usize) {
         let mut writer = self.lock();

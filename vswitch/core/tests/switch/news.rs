@@ -111,6 +111,29 @@ fn what_a_peer_told_is_no_news_until_the_address_is_heard_here() {
 }
 
 #[test]
+fn what_a_peer_told_is_news_when_it_has_to_make_room() {
+    let small = Arc::new(Fdb::new(6, [1, 2]));
+    let mut scene = Scene::new();
+    scene.fdb = small.clone();
+    let local = |id| spec(port(id), trunk(&[10, 20]));
+    let peer = PortSpec { kind: PortKind::Tunnel, ..local(8) };
+    scene.switch = Switch::new(&switch_spec(vec![local(1), peer], vec![]), small);
+    scene.fdb.follow(vlans(&[10]), 100);
+    assert_eq!(scene.news(), Some(incomplete()));
+    (80..86).for_each(|number| scene.install(number));
+    assert_eq!(scene.news(), None);
+    let came = |number| (number, Came(port(1)));
+    for number in 1..=3 {
+        scene.hear(0, 1, 10, number);
+    }
+    let expected = [(80, Evicted), came(1), (81, Evicted), came(2), (82, Evicted), came(3)];
+    assert_eq!(scene.news(), complete(&expected));
+    // Told anew, it takes the place of what was told longer ago.
+    scene.install(80);
+    assert_eq!(scene.news(), complete(&[(83, Evicted)]));
+}
+
+#[test]
 fn news_beyond_the_limit_are_lost_and_the_loss_is_told() {
     let scene = Scene::following(&[10], 3);
     for number in 0..3 {

@@ -189,6 +189,7 @@ impl Reader {
                 match news.change {
                     Change::Came(port) | Change::Moved(port) => self.0.insert(address, port),
                     Change::Went => self.0.remove(&address),
+                    Change::Evicted => None,
                 };
             }
         }

@@ -1,11 +1,12 @@
 //! The task: turns what sessions, forwarding databases and ports say into what the overlay knows, and its decisions
 //! into entries, datagrams and frames.
 
+mod news;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::poll_fn,
     sync::Arc,
-    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -13,7 +14,7 @@ use tokio::{
     sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender},
     time::sleep,
 };
-use weft_core::{Bulletin, Change, EntryKind, Fdb, PortId};
+use weft_core::{Bulletin, Fdb, PortId};
 use weft_overlay::{
     Event, Hold, LocalPort, Overlay, Owner, SegmentId,
     probe::{Probe, ProbeEvent, Probes},
@@ -22,6 +23,7 @@ use weft_ports::{Job, Scratch, Tally, udp::Socket};
 use weft_vlan::{MacAddr, VlanId, VlanSet, WireTag};
 use weft_vpn::{Kind, PAYLOAD_AT, PeerId, record_len};
 
+use self::news::poll_news;
 use super::{Probed, Scene, Snooped};
 use crate::{
     clock,
@@ -77,6 +79,10 @@ struct Acting {
     followed: BTreeMap<usize, (Arc<Fdb>, VlanSet)>,
     /// What the overlay was told to be here.
     here: BTreeSet<(SegmentId, MacAddr)>,
+    /// What the databases had no room for.
+    homeless: BTreeSet<(SegmentId, MacAddr)>,
+    /// When that is tried again.
+    refill_at: Duration,
     up: BTreeSet<PeerId>,
 }
 
@@ -121,7 +127,8 @@ impl Office {
     fn patience(&self) -> Duration {
         let now = clock::elapsed();
         let due = self.acting.as_ref().and_then(|acting| {
-            [acting.overlay.poll_timeout(), acting.probes.poll_timeout()]
+            let refill = (!acting.homeless.is_empty()).then_some(acting.refill_at);
+            [acting.overlay.poll_timeout(), acting.probes.poll_timeout(), refill]
                 .into_iter()
                 .flatten()
                 .min()
@@ -168,6 +175,7 @@ impl Office {
                 let _ = self.happened.send(Happened::Told(news));
             }
         }
+        acting.refill(now);
         for _ in 0..MESSAGES {
             let Some((peer, payload)) = acting.overlay.poll_transmit(now) else { break };
             acting.say(now, peer, &payload);
@@ -192,6 +200,8 @@ impl Office {
                 socket,
                 followed: BTreeMap::new(),
                 here: BTreeSet::new(),
+                homeless: BTreeSet::new(),
+                refill_at: now,
                 up: BTreeSet::new(),
             });
             self.with(|acting| acting.begin(now));
@@ -228,15 +238,6 @@ impl Office {
             }
         }
     }
-}
-
-fn poll_news(acting: Option<&Acting>, context: &mut Context<'_>) -> Poll<(usize, Bulletin)> {
-    for (&switch, (fdb, _)) in acting.iter().flat_map(|acting| &acting.followed) {
-        if let Poll::Ready(bulletin) = fdb.poll_news(context) {
-            return Poll::Ready((switch, bulletin));
-        }
-    }
-    Poll::Pending
 }
 
 fn overlay_id(peer: PeerId) -> weft_overlay::PeerId {
@@ -282,6 +283,7 @@ impl Acting {
             if self.place(segment) != before.segments.get(&segment).map(|it| (it.switch, it.vlan)) {
                 self.overlay.remove_segment(now, segment);
                 self.here.retain(|(other, _)| *other != segment);
+                self.homeless.retain(|(other, _)| *other != segment);
                 // It may go on elsewhere: what is known there is news.
                 self.followed.clear();
             }
@@ -325,70 +327,6 @@ impl Acting {
         }
     }
 
-    /// Takes in what databases have learned by the time that a frame was snooped, so that its sender is known.
-    fn catch_up(&mut self, now: Duration) {
-        // Whoever waits for news asks for them again with its own waker.
-        let mut context = Context::from_waker(Waker::noop());
-        let switches: Vec<usize> = self.followed.keys().copied().collect();
-        for switch in switches {
-            let news = self.followed.get(&switch).map(|(fdb, _)| fdb.poll_news(&mut context));
-            if let Some(Poll::Ready(bulletin)) = news {
-                self.take_news(now, switch, &bulletin);
-            }
-        }
-    }
-
-    /// Takes in what a forwarding database has learned and forgotten.
-    fn take_news(&mut self, now: Duration, switch: usize, bulletin: &Bulletin) {
-        if bulletin.is_incomplete {
-            return self.take_all(now, switch);
-        }
-        for news in &bulletin.news {
-            let Some(segment) = self.scene.segment_at(switch, news.vlan) else { continue };
-            match news.change {
-                Change::Came(port) | Change::Moved(port) => {
-                    self.learned(now, segment, news.mac, port);
-                }
-                Change::Went => self.forgotten(now, segment, news.mac),
-            }
-        }
-    }
-
-    /// Takes in all that a forwarding database knows.
-    fn take_all(&mut self, now: Duration, switch: usize) {
-        let segments: Vec<SegmentId> = self
-            .scene
-            .segments
-            .iter()
-            .filter(|(_, it)| it.switch == switch)
-            .map(|(&id, _)| id)
-            .collect();
-        let Some(first) = segments.first().and_then(|id| self.scene.segments.get(id)) else {
-            return;
-        };
-        let entries = first.fdb.entries(clock::now(), first.ageing);
-        let mut gone: BTreeSet<(SegmentId, MacAddr)> =
-            self.here.iter().filter(|(segment, _)| segments.contains(segment)).copied().collect();
-        for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Learned) {
-            let Some(segment) = self.scene.segment_at(switch, entry.vlan) else { continue };
-            gone.remove(&(segment, entry.mac));
-            self.learned(now, segment, entry.mac, entry.port);
-        }
-        gone.into_iter().for_each(|(segment, mac)| self.forgotten(now, segment, mac));
-    }
-
-    fn learned(&mut self, now: Duration, segment: SegmentId, mac: MacAddr, port: PortId) {
-        self.here.insert((segment, mac));
-        let port = LocalPort(port.index() as u16);
-        self.overlay.learned(now, segment, mac, port, Hold::Learned);
-    }
-
-    fn forgotten(&mut self, now: Duration, segment: SegmentId, mac: MacAddr) {
-        if self.here.remove(&(segment, mac)) {
-            self.overlay.forgotten(now, segment, mac);
-        }
-    }
-
     fn observe(&mut self, port: PortId, vlan: VlanId, frame: &[u8]) {
         let Some(port) = self.scene.ports.get(&port) else { return };
         if let Some(segment) = self.scene.segment_at(port.switch, vlan) {
@@ -422,16 +360,21 @@ impl Acting {
             Event::Install { segment, mac, peer } => {
                 let (id, at) = (PeerId(peer.0), self.scene.segments.get(&segment)?);
                 let &port = self.scene.peers.get(&id)?.ports.get(&segment)?;
-                if !at.compiled.install(clock::now(), at.vlan, mac, port) {
+                if at.compiled.install(clock::now(), at.vlan, mac, port) {
+                    self.homeless.remove(&(segment, mac));
+                } else {
+                    self.homeless.insert((segment, mac));
                     self.count(id, "not-installed");
                 }
             }
             Event::Withdraw { segment, mac, peer } => {
+                self.homeless.remove(&(segment, mac));
                 let at = self.scene.segments.get(&segment)?;
                 let &port = self.scene.peers.get(&PeerId(peer.0))?.ports.get(&segment)?;
                 at.fdb.withdraw(at.vlan, mac, port);
             }
             Event::Frozen { segment, mac, owner, .. } => {
+                self.homeless.remove(&(segment, mac));
                 let at = self.scene.segments.get(&segment)?;
                 let stays = match owner {
                     Owner::Here => "here".to_owned(),

@@ -258,6 +258,17 @@ impl Overlay {
         self.stations.get(&(segment, mac))?.owner(self.judge)
     }
 
+    /// Returns the addresses of a segment that the forwarding database was told to have at peers, and at which.
+    pub fn installed(&self, segment: SegmentId) -> impl Iterator<Item = (MacAddr, PeerId)> {
+        let stations = keys_of(segment, |range| self.stations.range(range));
+        stations.filter_map(|(&(_, mac), station)| Some((mac, station.installed?)))
+    }
+
+    /// Returns the peer at which the forwarding database was told to have an address.
+    pub fn installed_at(&self, segment: SegmentId, mac: MacAddr) -> Option<PeerId> {
+        self.stations.get(&(segment, mac))?.installed
+    }
+
     /// Tells whether a host is a peer that carries a segment together with this host: whose loop probes count.
     pub fn shares(&self, host: HostKey, segment: SegmentId) -> bool {
         self.peers.values().any(|peer| peer.key == host && peer.segments.contains_key(&segment))
