@@ -1,6 +1,8 @@
 //! How a frame leaves for a device: a front that is built anew, with metadata, addresses, tags and the rest of
 //! the copied head, and behind it the bytes of the frame where they lie.
 
+use std::ptr;
+
 use weft_core::DropReason;
 use weft_offload::VnetHeader;
 use weft_vlan::{HEAD_MAX, Head, TAG_LEN, Tags};
@@ -62,4 +64,25 @@ pub(crate) fn put_head(into: &mut [u8], head: &Head, tags: Tags) -> usize {
     }
     put(behind);
     at
+}
+
+/// Appends a frame in one piece.
+pub(crate) fn append(to: &mut Vec<u8>, head: &Head, rest: &[libc::iovec], tags: Tags) {
+    let mut front = [0; HEAD_MAX + 2 * TAG_LEN];
+    let len = put_head(&mut front, head, tags);
+    to.extend_from_slice(&front[..len]);
+    for piece in rest {
+        let begin = to.len();
+        to.reserve(piece.iov_len);
+        // SAFETY: the pieces are a burst's scatter list, which can be read while the caller borrows the burst, and
+        // the vector has room for so many bytes more, all of which are written.
+        unsafe {
+            ptr::copy_nonoverlapping(
+                piece.iov_base.cast(),
+                to.as_mut_ptr().add(begin),
+                piece.iov_len,
+            );
+            to.set_len(begin + piece.iov_len);
+        }
+    }
 }

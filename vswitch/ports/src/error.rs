@@ -11,6 +11,9 @@ pub enum OpenError {
     /// The number of queues is zero or beyond what a TAP can have.
     #[error("a TAP has 1 to 256 queues, not {0}")]
     BadQueues(usize),
+    /// The number of queue pairs is zero or beyond what a guest's card can have.
+    #[error("a vhost-user port has 1 to 128 queues, not {0}")]
+    BadPairs(usize),
     /// There is no such device.
     #[error("the device does not exist")]
     NoDevice,

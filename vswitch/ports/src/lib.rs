@@ -1,5 +1,5 @@
-//! Every file descriptor of the data path: TAP devices, packet sockets, streams, a tunnel's UDP sockets. The only crate with
-//! `unsafe`. Takes no forwarding decision and knows no VLAN mode.
+//! Every file descriptor of the data path: TAP devices, packet sockets, streams, guests' shared memory, a tunnel's UDP
+//! sockets. The only crate with `unsafe`. Takes no forwarding decision and knows no VLAN mode.
 
 mod builder;
 mod egress;
@@ -13,6 +13,7 @@ pub mod stream;
 mod sys;
 pub mod tap;
 pub mod udp;
+pub mod vhost;
 
 pub use builder::Builder;
 pub use error::OpenError;

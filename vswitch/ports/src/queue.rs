@@ -35,6 +35,20 @@ pub trait Receive: Send {
     fn holds_more(&self) -> bool {
         false
     }
+
+    /// Tells whether asking for frames costs no system call: [`Receive::receive`] is to be called again and again
+    /// while the worker is awake, and [`Receive::rest`] before it sleeps.
+    fn is_polled(&self) -> bool {
+        false
+    }
+
+    /// Takes note that the descriptor became readable; [`Receive::receive`] follows.
+    fn announced(&mut self) {}
+
+    /// Lets go of the last burst and has the next frames announced by the descriptor. `false` when frames wait already.
+    fn rest(&mut self) -> bool {
+        true
+    }
 }
 
 /// A queue that frames go to. Shared by workers behind a lock that is taken once per burst.

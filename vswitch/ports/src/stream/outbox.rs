@@ -1,12 +1,12 @@
 //! What a stream is still to send: whole frames with their lengths, finished in software, in one bounded buffer.
 
-use std::{collections::VecDeque, ptr};
+use std::collections::VecDeque;
 
 use weft_core::DropReason;
 use weft_offload::{Segments, finish_checksum};
-use weft_vlan::{Gso, HEAD_MAX, Head, Offload, TAG_LEN, Tags};
+use weft_vlan::{Gso, Head, Offload, Tags};
 
-use crate::{BURST, Tally, egress::put_head};
+use crate::{BURST, Tally, egress::append};
 
 /// Bytes that may wait for a slow reader.
 const LIMIT: usize = 256 * 1024;
@@ -147,27 +147,6 @@ fn cut_len(len: usize, gso: Gso, pushed: usize) -> usize {
     let headers = usize::from(gso.header_len) + pushed;
     let payload = len.saturating_sub(headers);
     payload + payload.div_ceil(usize::from(gso.size.max(1))) * (LENGTH + headers)
-}
-
-/// Appends a frame in one piece.
-fn append(to: &mut Vec<u8>, head: &Head, rest: &[libc::iovec], tags: Tags) {
-    let mut front = [0; HEAD_MAX + 2 * TAG_LEN];
-    let len = put_head(&mut front, head, tags);
-    to.extend_from_slice(&front[..len]);
-    for piece in rest {
-        let begin = to.len();
-        to.reserve(piece.iov_len);
-        // SAFETY: the pieces are a burst's scatter list, which can be read while the caller borrows the burst, and
-        // the vector has room for so many bytes more, all of which are written.
-        unsafe {
-            ptr::copy_nonoverlapping(
-                piece.iov_base.cast(),
-                to.as_mut_ptr().add(begin),
-                piece.iov_len,
-            );
-            to.set_len(begin + piece.iov_len);
-        }
-    }
 }
 
 /// Writes the length of the frame that begins here and goes on to the end, in front of it.

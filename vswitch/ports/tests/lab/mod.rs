@@ -3,7 +3,9 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part")]
 #![allow(clippy::disallowed_methods, reason = "a test waits by the real clock")]
 
+pub(crate) mod driver;
 mod host;
+pub(crate) mod memory;
 mod raw;
 mod transfer;
 pub(crate) mod tunnel;

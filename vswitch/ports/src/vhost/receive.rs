@@ -1,0 +1,277 @@
+//! Frames that a guest sends: from its transmit ring. A burst's payload stays in the guest's memory; only heads are
+//! copied, once, and those copies are what is decided on and delivered. The buffers go back to the guest with the next
+//! call, when nobody uses the burst any more.
+
+use std::{os::fd::BorrowedFd, ptr, sync::Arc};
+
+use weft_core::DropReason;
+use weft_offload::VnetHeader;
+use weft_vlan::Head;
+use zerocopy::FromBytes;
+
+use super::{
+    device::{Device, Slot, State},
+    memory::Memory,
+    ring::{Broken, Direction, Piece},
+};
+use crate::{
+    BURST, Burst, Fault, Receive, Scratch,
+    queue::{ARENA_BUDGET, Arrivals, CACHE_LINE, LARGEST_FRAME, read_head},
+};
+
+/// Pieces of a frame that are left where they are; one in more pieces is copied together, since no system call takes
+/// as many as a guest may make.
+const PIECES_MAX: usize = 64;
+const HEADER_MAX: usize = 12;
+const RARP_LEN: usize = 60;
+
+/// The receiving side of one queue pair.
+pub(super) struct FromGuest {
+    device: Arc<Device>,
+    index: usize,
+    heads: Vec<u16>,
+    /// The ring that the heads are of.
+    generation: u64,
+    /// What the burst's payload lies in.
+    memory: Option<Arc<Memory>>,
+    pieces: Vec<Piece>,
+}
+
+// SAFETY: the pointers in `pieces` are only followed within one call of `receive`, which writes them first.
+unsafe impl Send for FromGuest {}
+
+impl FromGuest {
+    pub(super) fn new(device: Arc<Device>, index: usize) -> Self {
+        Self {
+            device,
+            index,
+            heads: Vec::with_capacity(BURST),
+            generation: 0,
+            memory: None,
+            pieces: Vec::with_capacity(BURST),
+        }
+    }
+
+    /// Gives back the buffers of the last burst.
+    fn release(&mut self, slot: &Slot, state: &mut State) {
+        if !self.heads.is_empty() {
+            if state.generation == self.generation
+                && let State { ring: Some(ring), setting, notes, .. } = state
+            {
+                for &head in &self.heads {
+                    ring.give_back(head, 0, setting);
+                    if let Some(notes) = notes {
+                        notes.given_back(head);
+                    }
+                }
+                state.publish();
+                slot.all_returned(state);
+            }
+            self.heads.clear();
+        }
+        self.memory = None;
+    }
+
+    /// Takes the frames that wait, as many as a burst may have.
+    fn take(&mut self, state: &mut State, scratch: &mut Filling<'_>) -> Result<(), Broken> {
+        let header_len = state.features.header_len();
+        let enabled = state.enabled;
+        let Some((ring, setting, mut notes)) = state.working() else { return Ok(()) };
+        ring.silence(setting);
+        let waiting = ring.waiting()?.min(BURST);
+        let mut result = Ok(());
+        while self.heads.len() < waiting && scratch.has_room() {
+            let next = ring.peek(self.heads.len()).and_then(|head| {
+                self.pieces.clear();
+                let total =
+                    ring.pieces(&setting.memory, head, Direction::FromGuest, &mut self.pieces)?;
+                Ok((head, total))
+            });
+            let (head, total) = match next {
+                Ok(next) => next,
+                Err(broken) => {
+                    result = Err(broken);
+                    break;
+                }
+            };
+            self.heads.push(head);
+            if let Some(notes) = &mut notes {
+                notes.taken(head);
+            }
+            // A ring that is not enabled is emptied without effect.
+            if enabled {
+                scratch.add(&self.pieces, total, header_len);
+            }
+        }
+        ring.take(self.heads.len());
+        if !self.heads.is_empty() {
+            self.memory = Some(setting.memory.clone());
+            (self.generation, state.outstanding) = (state.generation, self.heads.len());
+        }
+        result
+    }
+}
+
+impl Receive for FromGuest {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.device.slot(self.index).bell.fd()
+    }
+
+    fn receive<'b>(&'b mut self, scratch: &'b mut Scratch) -> Result<Burst<'b>, Fault> {
+        let Scratch { arrivals, arena } = scratch;
+        arrivals.clear();
+        let device = self.device.clone();
+        let slot = device.slot(self.index);
+        let mut state = slot.lock();
+        self.release(slot, &mut state);
+        if device.is_gone() {
+            return Err(Fault::Closed);
+        }
+        let mut filling = Filling { arrivals, arena, used: 0, bytes: 0 };
+        if let Some(mac) = state.announce.take() {
+            filling.announce(mac);
+        }
+        if let Err(broken) = self.take(&mut state, &mut filling) {
+            state.fail(broken, &device);
+            filling.arrivals.refuse(DropReason::Malformed, 1);
+        } else if !self.heads.is_empty() && state.is_cut(&device) {
+            // Zeros may have been read for frames.
+            filling.arrivals.clear();
+            filling.arrivals.refuse(DropReason::Malformed, self.heads.len() as u64);
+        }
+        drop(state);
+        Ok(arrivals.burst())
+    }
+
+    fn is_polled(&self) -> bool {
+        true
+    }
+
+    fn announced(&mut self) {
+        self.device.slot(self.index).bell.heard();
+    }
+
+    fn rest(&mut self) -> bool {
+        let device = self.device.clone();
+        let slot = device.slot(self.index);
+        let mut state = slot.lock();
+        self.release(slot, &mut state);
+        if device.is_gone() || state.announce.is_some() {
+            return false;
+        }
+        let Some((ring, setting, _)) = state.working() else { return true };
+        ring.listen(setting);
+        // An error is found by the call that would take what waits.
+        matches!(ring.waiting(), Ok(0))
+    }
+}
+
+impl Drop for FromGuest {
+    fn drop(&mut self) {
+        let device = self.device.clone();
+        let slot = device.slot(self.index);
+        self.release(slot, &mut slot.lock());
+    }
+}
+
+/// A burst while it is being filled.
+struct Filling<'s> {
+    arrivals: &'s mut Arrivals,
+    arena: &'s mut [u8],
+    /// Bytes of the arena in use.
+    used: usize,
+    /// Bytes of all frames.
+    bytes: usize,
+}
+
+impl Filling<'_> {
+    fn has_room(&self) -> bool {
+        !self.arrivals.is_full() && self.bytes < ARENA_BUDGET && self.used < ARENA_BUDGET
+    }
+
+    /// Adds the frame in a buffer of `total` bytes.
+    fn add(&mut self, pieces: &[Piece], total: usize, header_len: usize) {
+        let Some(len) = total.checked_sub(header_len) else {
+            return self.arrivals.refuse(DropReason::Malformed, 1);
+        };
+        if len > LARGEST_FRAME {
+            return self.arrivals.refuse(DropReason::Oversize, 1);
+        }
+        let mut front = [0; HEADER_MAX + Head::PREFIX];
+        let front_len = total.min(header_len + Head::PREFIX);
+        copy(pieces, &mut front[..front_len]);
+        let vnet = VnetHeader::read_from_prefix(&front).ok().map(|(header, _)| header);
+        let head = read_head(&front[header_len..front_len], len, None, vnet.as_ref());
+        let behind = header_len + head.consumed();
+        self.bytes += len;
+        self.arrivals.begin(head);
+        if pieces.len() > PIECES_MAX {
+            return self.copy_together(pieces, total, behind);
+        }
+        let mut passed = behind;
+        for piece in pieces {
+            if passed >= piece.len {
+                passed -= piece.len;
+                continue;
+            }
+            // SAFETY: the piece lies in the guest's memory, which the queue holds until its next call, and the burst
+            // borrows the queue; the guest may change the bytes, and nobody relies on them.
+            unsafe { self.arrivals.string(piece.begin.add(passed), piece.len - passed) };
+            passed = 0;
+        }
+    }
+
+    /// Copies what is behind the head of a frame in too many pieces.
+    fn copy_together(&mut self, pieces: &[Piece], total: usize, behind: usize) {
+        // A frame of the largest size fits behind any beginning below the budget.
+        let room = &mut self.arena[self.used..self.used + total - behind];
+        let mut done = 0;
+        let mut passed = behind;
+        for piece in pieces {
+            let skipped = passed.min(piece.len);
+            passed -= skipped;
+            // SAFETY: all pieces together are `total` bytes, so that what is not passed fits the room.
+            unsafe {
+                ptr::copy_nonoverlapping(
+                    piece.begin.add(skipped),
+                    room.as_mut_ptr().add(done),
+                    piece.len - skipped,
+                );
+            }
+            done += piece.len - skipped;
+        }
+        // SAFETY: bytes of the arena, which the burst borrows; later frames go behind them.
+        unsafe { self.arrivals.string(room.as_ptr(), room.len()) };
+        self.used += room.len().next_multiple_of(CACHE_LINE);
+    }
+
+    /// Adds a frame that tells switches where an address is: a RARP request of its owner for itself. RFC 903.
+    fn announce(&mut self, mac: [u8; 6]) {
+        let frame = &mut self.arena[self.used..self.used + RARP_LEN];
+        frame.fill(0);
+        frame[..6].fill(0xff);
+        frame[6..12].copy_from_slice(&mac);
+        // EtherType; Ethernet, IPv4, their lengths, request reverse.
+        frame[12..22].copy_from_slice(&[0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3]);
+        frame[22..28].copy_from_slice(&mac);
+        frame[32..38].copy_from_slice(&mac);
+        // SAFETY: bytes of the arena, which the burst borrows; later frames go behind them.
+        unsafe { self.arrivals.push(frame.as_ptr(), RARP_LEN, None, None) };
+        self.used += RARP_LEN.next_multiple_of(CACHE_LINE);
+    }
+}
+
+/// Copies the first bytes of a buffer; it has as many.
+#[inline]
+fn copy(pieces: &[Piece], into: &mut [u8]) {
+    let mut done = 0;
+    for piece in pieces {
+        let len = piece.len.min(into.len() - done);
+        // SAFETY: the piece can be read, and what is left of `into` is no shorter.
+        unsafe { ptr::copy_nonoverlapping(piece.begin, into.as_mut_ptr().add(done), len) };
+        done += len;
+        if done == into.len() {
+            return;
+        }
+    }
+}
