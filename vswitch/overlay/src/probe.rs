@@ -10,6 +10,8 @@ use crate::{HostKey, LocalPort, SegmentId};
 
 /// The time between two probes.
 pub const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// The least time between two probes where something looks like a loop.
+pub const PROBE_HASTE: Duration = Duration::from_millis(20);
 /// How long a port stays blocked behind the last probe that it received.
 pub const BLOCKED_FOR: Duration = Duration::from_secs(30);
 /// Where probes are sent: a locally administered group address that bridges forward.
@@ -94,6 +96,8 @@ pub enum ProbeEvent {
 
 #[derive(Debug)]
 struct Place {
+    /// When a probe was sent last.
+    last: Option<Duration>,
     next: Duration,
     blocked_until: Option<Duration>,
 }
@@ -113,13 +117,22 @@ impl Probes {
 
     /// Begins to probe at a port for a segment whose VLAN it carries.
     pub fn watch(&mut self, now: Duration, port: LocalPort, segment: SegmentId) {
-        let place = Place { next: now, blocked_until: None };
+        let place = Place { last: None, next: now, blocked_until: None };
         self.places.entry((port, segment)).or_insert(place);
     }
 
     /// Ends it. A port that was blocked is so no longer, which is not told.
     pub fn unwatch(&mut self, port: LocalPort, segment: SegmentId) {
         self.places.remove(&(port, segment));
+    }
+
+    /// Something at a port looks like a loop, say an address that was somewhere else just before: the next probe is due
+    /// at once, or [`PROBE_HASTE`] behind the last.
+    pub fn hurry(&mut self, now: Duration, port: LocalPort, segment: SegmentId) {
+        if let Some(place) = self.places.get_mut(&(port, segment)) {
+            let soonest = place.last.map_or(now, |last| now.max(last + PROBE_HASTE));
+            place.next = place.next.min(soonest);
+        }
     }
 
     /// Returns the next probe that is due and where it is to be sent, blocked or not: a loop stays known while
@@ -130,6 +143,7 @@ impl Probes {
     ) -> Option<(LocalPort, SegmentId, [u8; PROBE_LEN])> {
         let (&(port, segment), place) =
             self.places.iter_mut().find(|(_, place)| place.next <= now)?;
+        place.last = Some(now);
         place.next = now + PROBE_EVERY;
         Some((port, segment, Probe { host: self.own, segment }.to_frame()))
     }
@@ -222,6 +236,24 @@ mod tests {
             let own = Probe { host: key(1), segment: segment(5) };
             probes.received(at(second), P1, segment(5), own, |_| false);
         }
+    }
+
+    #[test]
+    fn what_looks_like_a_loop_is_probed_at_once_and_not_too_often() {
+        let mut probes = Probes::new(key(1));
+        probes.watch(at(0), P1, segment(5));
+        probes.hurry(at(0), LocalPort(2), segment(5));
+        let mut sent = vec![];
+        for milli in 0..3000 {
+            let now = Duration::from_millis(milli);
+            if (1500..1550).contains(&milli) {
+                probes.hurry(now, P1, segment(5));
+            }
+            while probes.poll_transmit(now).is_some() {
+                sent.push(milli);
+            }
+        }
+        assert_eq!(sent, [0, 1000, 1500, 1520, 1540, 1560, 2560]);
     }
 
     #[test]

@@ -53,7 +53,15 @@ impl Acting {
         for news in &bulletin.news {
             let Some(segment) = self.scene.segment_at(switch, news.vlan) else { continue };
             match news.change {
-                Change::Came(port) | Change::Moved(port) => {
+                Change::Came(port) => {
+                    // From a peer to a LAN, as what goes round does.
+                    if self.overlay.installed_at(segment, news.mac).is_some() {
+                        self.suspect(now, segment, port);
+                    }
+                    self.learned(now, segment, news.mac, port);
+                }
+                Change::Moved(port) => {
+                    self.suspect(now, segment, port);
                     self.learned(now, segment, news.mac, port);
                 }
                 Change::Went => self.forgotten(now, segment, news.mac),
@@ -92,6 +100,11 @@ impl Acting {
             self.homeless.extend(lost.map(|mac| (segment, mac)));
         }
         gone.into_iter().for_each(|(segment, mac)| self.forgotten(now, segment, mac));
+    }
+
+    /// Looks for a loop behind a port at once: an address came there from elsewhere.
+    fn suspect(&mut self, now: Duration, segment: SegmentId, port: PortId) {
+        self.probes.hurry(now, LocalPort(port.index() as u16), segment);
     }
 
     fn learned(&mut self, now: Duration, segment: SegmentId, mac: MacAddr, port: PortId) {
