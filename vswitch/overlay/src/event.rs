@@ -62,7 +62,7 @@ pub enum Event {
         /// The segment.
         segment: SegmentId,
     },
-    /// A peer was refused something, this many times in all; told once in ten seconds.
+    /// A peer was refused something, this many times in all; told once a second at most.
     Refused {
         /// The peer.
         peer: PeerId,

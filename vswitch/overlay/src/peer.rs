@@ -21,7 +21,7 @@ const RETRY_MAX: Duration = Duration::from_secs(1);
 const MESSAGES_BURST: u32 = 4096;
 const MESSAGES_RATE: u32 = 2048;
 /// A refusal of one kind by one peer is told at most this often.
-pub(crate) const TOLD_EVERY: Duration = Duration::from_secs(10);
+pub(crate) const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// A peer's new sessions and epochs are taken note of at most this often while one session of ours lasts.
 const GREETED_EVERY: Duration = Duration::from_millis(100);
@@ -67,10 +67,11 @@ pub(crate) struct Peer {
     pub(crate) refused: BTreeMap<Refusal, Told>,
 }
 
-/// How often something was refused.
+/// How often something was refused, and how often that was when it was told last.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Told {
     pub(crate) count: u64,
+    pub(crate) told: u64,
     pub(crate) at: Option<Duration>,
 }
 

@@ -54,6 +54,8 @@ pub struct Overlay {
     wakes: BTreeSet<(Duration, Key)>,
     disputes: BTreeSet<(Duration, Key)>,
     buries_at: Option<Duration>,
+    /// When refusals are told that have not been.
+    tells_at: Option<Duration>,
     /// Peers that may have something to be sent, and whose turn it was last.
     ready: BTreeSet<PeerId>,
     turn: PeerId,
@@ -77,6 +79,7 @@ impl Overlay {
             wakes: BTreeSet::new(),
             disputes: BTreeSet::new(),
             buries_at: None,
+            tells_at: None,
             ready: BTreeSet::new(),
             turn: PeerId(0),
             events: VecDeque::new(),

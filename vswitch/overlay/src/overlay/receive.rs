@@ -240,10 +240,27 @@ impl Overlay {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let told = peer.refused.entry(refusal).or_default();
         told.count += 1;
-        if told.at.is_none_or(|at| now >= at + TOLD_EVERY) {
-            told.at = Some(now);
+        let due = told.at.map_or(now, |at| at + TOLD_EVERY);
+        if due <= now {
+            (told.at, told.told) = (Some(now), told.count);
             let count = told.count;
             self.events.push_back(Event::Refused { peer: id, refusal, count });
+        } else {
+            self.tells_at = Some(self.tells_at.map_or(due, |at| at.min(due)));
+        }
+    }
+
+    /// Tells what was refused since it was told last.
+    pub(super) fn tell_refusals(&mut self, now: Duration) {
+        if self.tells_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.tells_at = None;
+        for (&peer, known) in &mut self.peers {
+            for (&refusal, told) in known.refused.iter_mut().filter(|(_, it)| it.told < it.count) {
+                (told.at, told.told) = (Some(now), told.count);
+                self.events.push_back(Event::Refused { peer, refusal, count: told.count });
+            }
         }
     }
 }

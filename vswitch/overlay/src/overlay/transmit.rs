@@ -36,6 +36,7 @@ impl Overlay {
     pub fn handle_timeout(&mut self, now: Duration) {
         self.wake(now);
         self.dispute(now);
+        self.tell_refusals(now);
         for (&id, peer) in &mut self.peers {
             let Some(link) = &mut peer.link else { continue };
             let mut is_ready = link.ours.retry.is_due(now);
@@ -65,6 +66,7 @@ impl Overlay {
             .filter_map(Link::retries_at)
             .chain(stations.into_iter().flatten().map(|&(at, _)| at))
             .chain(self.buries_at)
+            .chain(self.tells_at)
             .min()
     }
 

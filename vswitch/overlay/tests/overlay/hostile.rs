@@ -70,6 +70,20 @@ fn refused(mesh: &Mesh, host: usize, wanted: Refusal) -> bool {
 }
 
 #[test]
+fn all_that_was_refused_is_told_within_a_second() {
+    let (mut mesh, mut liar) = mesh();
+    let groups: Vec<_> =
+        (0..5).map(|last| (MacAddr::new([1, 0, 0x5e, 0, 0, last]), Some(0))).collect();
+    liar.claim(&mut mesh, &[0], segment(OFFICE), &groups);
+    mesh.run_for(seconds(2));
+    let told = mesh.hosts[0].events.iter().rev().find_map(|event| match event {
+        Event::Refused { refusal: Refusal::BadAddress, count, .. } => Some(*count),
+        _ => None,
+    });
+    assert_eq!(told, Some(5));
+}
+
+#[test]
 fn another_hosts_addresses_are_back_with_one_frame_of_each() {
     for sequence in [1, 2, 1000, SEQUENCE_MAX, SEQUENCE_MAX + 2500, 2 * SEQUENCE_MAX, u64::MAX] {
         let (mut mesh, mut liar) = mesh();
