@@ -15,7 +15,7 @@ use weft_config::{Cipher, Config, PeerConfig, VpnConfig};
 use weft_core::{Guards, Isolation, PortId, PortKind, PortSpec};
 use weft_overlay::{SegmentId, probe::ProbeEvent};
 use weft_ports::udp::{self, Segmentation, Socket};
-use weft_vlan::{PortVlan, Tpid, VlanId, VlanSet};
+use weft_vlan::{MacAddr, PortVlan, Tpid, VlanId, VlanSet};
 use weft_vpn::{DownReason, HostConfig, PeerId, PeerState, PublicKey, Suite, Suites};
 
 use super::{
@@ -37,6 +37,9 @@ pub(super) const TUNNEL_MTU: u32 = 65_535;
 /// Troubles of a peer that are remembered.
 const TROUBLES: usize = 8;
 
+/// Frozen addresses that are told.
+const FROZEN: usize = 64;
+
 /// The tunnels, running or not.
 pub(crate) struct Tunnels {
     state_dir: PathBuf,
@@ -46,6 +49,8 @@ pub(crate) struct Tunnels {
     orders: mpsc::UnboundedSender<Order>,
     snooped: mpsc::Sender<Snooped>,
     running: Option<Running>,
+    /// Addresses that moved too often, and where they stay.
+    frozen: BTreeMap<(SegmentId, MacAddr), String>,
     /// Why they do not run although they are configured.
     pub(super) trouble: Option<String>,
 }
@@ -111,8 +116,16 @@ impl Tunnels {
             tokio::spawn(Office::new(news.clone(), injector).run(sources));
         }
         let state_dir = state_dir.to_owned();
-        let tunnels =
-            Self { state_dir, news, overlay, orders, snooped, running: None, trouble: None };
+        let tunnels = Self {
+            state_dir,
+            news,
+            overlay,
+            orders,
+            snooped,
+            running: None,
+            frozen: BTreeMap::new(),
+            trouble: None,
+        };
         (tunnels, happened)
     }
 
@@ -145,6 +158,14 @@ impl Tunnels {
     /// Returns where datagrams come in, and what this host is known by; `None` where no tunnel runs.
     pub(super) fn end(&self) -> Option<(SocketAddr, PublicKey)> {
         self.running.as_ref().map(|running| (running.listen, running.own))
+    }
+
+    /// Returns the frozen addresses of a segment in words.
+    pub(super) fn frozen(&self, segment: u32) -> impl Iterator<Item = String> {
+        let frozen = self.frozen.iter().filter(move |((id, _), _)| id.get() == segment);
+        frozen.map(|((_, mac), stays)| {
+            format!("{mac} moved from host to host five times in 180 s: it stays {stays} until it is quiet")
+        })
     }
 
     fn find(&mut self, id: PeerId) -> Option<(&String, &mut Tunnel)> {
@@ -316,6 +337,7 @@ impl Control {
     pub(super) async fn end_tunnels(&mut self) {
         let Some(running) = self.tunnels.running.take() else { return };
         self.pool.detach_tunnels();
+        self.tunnels.frozen.clear();
         self.put_in_force();
         let ports = running.peers.into_values().flat_map(|tunnel| tunnel.ports).collect();
         self.retire_tunnel_ports(ports).await;

@@ -376,20 +376,17 @@ impl Acting {
             Event::Frozen { segment, mac, owner, .. } => {
                 self.homeless.remove(&(segment, mac));
                 let at = self.scene.segments.get(&segment)?;
-                let stays = match owner {
-                    Owner::Here => "here".to_owned(),
-                    Owner::Peer(peer) => {
-                        at.fdb.doubt(at.vlan, mac);
-                        format!("at peer {}", peer.0)
-                    }
-                };
+                if owner != Owner::Here {
+                    at.fdb.doubt(at.vlan, mac);
+                }
                 at.fdb.freeze(at.vlan, mac);
-                tracing::warn!(%mac, vlan = %at.vlan, stays, "address moves too often: frozen");
+                return Some(News::Frozen(segment, mac, owner));
             }
             Event::Thawed { segment, mac } => {
-                let at = self.scene.segments.get(&segment)?;
-                at.fdb.thaw(at.vlan, mac);
-                tracing::info!(%mac, vlan = %at.vlan, "address may move again");
+                if let Some(at) = self.scene.segments.get(&segment) {
+                    at.fdb.thaw(at.vlan, mac);
+                }
+                return Some(News::Thawed(segment, mac));
             }
             Event::Challenged { segment, mac } => {
                 let at = self.scene.segments.get(&segment)?;

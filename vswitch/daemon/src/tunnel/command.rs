@@ -3,6 +3,8 @@
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
+use weft_overlay::{Owner, SegmentId};
+use weft_vlan::MacAddr;
 use weft_vpn::{
     HostError, PeerConfig, PeerId, PeerState, PeerStatus, PresharedKey, PrivateKey, Refusal, Reset,
     Suites,
@@ -88,6 +90,10 @@ pub(crate) enum News {
     Trouble(PeerId, String),
     /// What does not fit between a peer's segments and this host's, in words; replaces what was said before.
     Compared(PeerId, Vec<String>),
+    /// An address moved too often and stays where it was.
+    Frozen(SegmentId, MacAddr, Owner),
+    /// It may move again.
+    Thawed(SegmentId, MacAddr),
     /// What must outlive the daemon has changed.
     Stamps(Stamps),
 }

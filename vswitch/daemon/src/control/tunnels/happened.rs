@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use weft_core::Scope;
-use weft_overlay::{HostKey, probe::ProbeEvent};
-use weft_vpn::PeerState;
+use weft_overlay::{HostKey, Owner, probe::ProbeEvent};
+use weft_vpn::{PeerId, PeerState};
 
-use super::{Happened, TROUBLES};
+use super::{FROZEN, Happened, TROUBLES};
 use crate::{
     clock,
     control::state::{Control, Port},
@@ -100,6 +100,23 @@ impl Control {
                     tracing::warn!(peer = name, "{text}");
                 }
                 tunnel.mismatches = mismatches;
+            }
+            Happened::Told(News::Frozen(segment, mac, owner)) => {
+                let place = match owner {
+                    Owner::Here => Some("on this host".to_owned()),
+                    Owner::Peer(peer) => {
+                        self.tunnels.find(PeerId(peer.0)).map(|(name, _)| format!("at peer {name}"))
+                    }
+                };
+                let stays = place.unwrap_or_else(|| "at a peer".to_owned());
+                tracing::warn!(segment = segment.get(), %mac, stays, "address moves too often: frozen");
+                if self.tunnels.frozen.len() < FROZEN {
+                    self.tunnels.frozen.insert((segment, mac), stays);
+                }
+            }
+            Happened::Told(News::Thawed(segment, mac)) => {
+                tracing::info!(segment = segment.get(), %mac, "address may move again");
+                self.tunnels.frozen.remove(&(segment, mac));
             }
             Happened::Told(News::Unanswered(id)) => {
                 let happened = self.tunnels.news.clone();

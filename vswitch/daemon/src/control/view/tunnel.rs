@@ -100,7 +100,7 @@ impl Control {
                     .iter()
                     .filter(|entry| is_remote(entry))
                     .count(),
-                problems: self.loops(config).collect(),
+                problems: self.segment_problems(config).collect(),
             }
         };
         self.config.segments.iter().map(view).collect()
@@ -118,6 +118,11 @@ impl Control {
         let lost = lost.into_iter().filter(|&(_, count)| count > 0);
         refused.extend(lost.map(|(reason, count)| (reason.to_owned(), count)));
         Some(Vpn { listen: listen.to_string(), public_key: public_key.to_string(), refused })
+    }
+
+    /// Says what is wrong in a segment.
+    fn segment_problems(&self, segment: &SegmentConfig) -> impl Iterator<Item = String> {
+        self.loops(segment).chain(self.tunnels.frozen(segment.id.get()))
     }
 
     /// Says behind which ports a segment comes back to this host.
@@ -138,7 +143,8 @@ impl Control {
     pub(super) fn tunnel_problems(&self) -> Vec<String> {
         let mut problems: Vec<String> = self.tunnels.trouble.iter().cloned().collect();
         for (name, segment) in &self.config.segments {
-            problems.extend(self.loops(segment).map(|what| format!("segment {name}: {what}")));
+            let troubles = self.segment_problems(segment);
+            problems.extend(troubles.map(|what| format!("segment {name}: {what}")));
         }
         for (name, tunnel) in self.tunnels.peers() {
             problems.extend(tunnel.problems().map(|problem| format!("peer {name}: {problem}")));
