@@ -1,6 +1,7 @@
 //! Drives the real `weftd` and `weftctl` with real kernel devices and real QEMU guests, each test in network
 //! namespaces of its own. Everything here fails by panicking, since every caller is a test. Decides nothing about
-//! frames and links no code of the switch: it sees what a user sees.
+//! frames and links no code of the switch: it sees what a user sees. Of the tunnel it links the cryptography, to play a
+//! peer that lies.
 
 mod bed;
 mod binaries;
@@ -12,6 +13,7 @@ mod guest;
 mod host;
 pub mod http;
 mod lab;
+pub mod liar;
 mod namespace;
 mod nat;
 mod nic;
@@ -30,6 +32,7 @@ pub use flow::Flow;
 pub use guest::{Answer, Guest, GuestNic};
 pub use host::Host;
 pub use lab::Lab;
+pub use liar::Liar;
 pub use namespace::Namespace;
 pub use nat::Nat;
 pub use nic::Nic;
