@@ -114,6 +114,13 @@ pub enum PortType {
     },
     /// QEMU's `-netdev stream`.
     Stream(SocketConfig),
+    /// A guest's rings in shared memory.
+    VhostUser {
+        /// The front-end's socket.
+        socket: SocketConfig,
+        /// Queue pairs that the guest may use.
+        queues: u16,
+    },
 }
 
 /// How the frames of an existing device are taken.

@@ -27,6 +27,9 @@ pub(crate) const NETDEV_KEYS: &[&str] = &["device", "io"];
 pub(crate) const TAP_KEYS: &[&str] = &["device", "queues"];
 /// Further keys of a `stream` port.
 pub(crate) const STREAM_KEYS: &[&str] = &["socket", "mode", "owner", "group", "socket-mode"];
+/// Further keys of a `vhost-user` port.
+pub(crate) const VHOST_USER_KEYS: &[&str] =
+    &["socket", "mode", "owner", "group", "socket-mode", "queues"];
 /// Keys of a port's VLAN mode.
 pub(crate) const VLAN_MODE_KEYS: &[&str] =
     &["access", "trunk", "native", "native-tagged", "ethertype", "dot1q-tunnel", "customer"];
@@ -329,6 +332,11 @@ impl PortConfig {
             PortType::Stream(socket) => {
                 words.put("type", "stream");
                 socket.add_words(&mut words);
+            }
+            PortType::VhostUser { socket, queues } => {
+                words.put("type", "vhost-user");
+                socket.add_words(&mut words);
+                words.put_unless("queues", *queues, &1);
             }
         }
         words.put("vlan", vlan_json(&self.vlan));

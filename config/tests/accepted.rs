@@ -80,6 +80,13 @@ socket = "/run/vm.sock"
 mode = "client"
 vlan = { access = 20 }
 
+[port.db1]
+type = "vhost-user"
+socket = "/run/weft/ports/db1/db1.sock"
+owner = "libvirt-qemu"
+queues = 4
+vlan = { access = 20 }
+
 [[fdb]]
 mac = "52:54:00:12:34:58"
 vlan = 199
@@ -131,6 +138,16 @@ port = "web1"
         socket_mode: None,
     };
     assert_eq!(config.ports["dev2"].kind, PortType::Stream(socket));
+
+    let socket = SocketConfig {
+        path: "/run/weft/ports/db1/db1.sock".to_owned(),
+        mode: SocketMode::Server,
+        owner: Some("libvirt-qemu".to_owned()),
+        group: None,
+        socket_mode: None,
+    };
+    assert_eq!(config.ports["db1"].kind, PortType::VhostUser { socket, queues: 4 });
+    assert!(config.to_toml().contains("type = \"vhost-user\""));
 
     let entries: Vec<_> = config
         .fdb

@@ -84,11 +84,6 @@ port = "host"
 [wireguard.road]
 vlan = 10
 
-[port.db1]
-type = "vhost-user"
-socket = "/run/weft/ports/db1/db1.sock"
-vlan = { access = 20 }
-
 [port.web1]
 type = "netdev"
 device = "tap0"
@@ -104,9 +99,7 @@ vlan = { access = 10 }
   help: take the section out
 8:2: this version of weft has no `[wireguard]`
   help: take the section out
-12:8: port db1: this version of weft has no ports of type "vhost-user"
-  help: the types are "netdev", "tap" and "stream"
-19:6: port web1: this version of weft has no `io = "xdp"`
+14:6: port web1: this version of weft has no `io = "xdp"`
   help: write `io = "packet"`, or leave `io` away
 "##,
     );
@@ -218,7 +211,7 @@ mtu = "1500"
 mac-limit = 1979-05-27
 "##,
         r##"
-2:8: port web1: `type` takes "netdev", "tap" or "stream", not 5
+2:8: port web1: `type` takes "netdev", "tap", "vhost-user" or "stream", not 5
   help: for example `type = "netdev"`
 3:8: port web1: `vlan` takes a table with the mode, not 10
   help: write `vlan = { access = 10 }`
@@ -320,7 +313,7 @@ vlan = { access = 10 }
   help: add `type = "netdev"`
 1:7: port web1: `vlan` is missing
   help: write `vlan = { access = 10 }`, `vlan = { trunk = [10, 20] }` or `vlan = { trunk = "all" }`
-4:8: port web2: `type` takes "netdev", "tap" or "stream", not "netdv"
+4:8: port web2: `type` takes "netdev", "tap", "vhost-user" or "stream", not "netdv"
   help: did you mean "netdev"?
 5:8: port web2: vlan: one of `access`, `trunk`, `dot1q-tunnel` is missing
   help: write `vlan = { access = 10 }`, `vlan = { trunk = [10, 20] }` or `vlan = { trunk = "all" }`
@@ -458,11 +451,11 @@ vlan = { access = 10 }
 4:1: port a: a tap port has no `io`
   help: `io` goes with type netdev; a tap port has `device`, `queues`
 5:1: port a: a tap port has no `socket`
-  help: `socket` goes with type stream; a tap port has `device`, `queues`
+  help: `socket` goes with type vhost-user or stream; a tap port has `device`, `queues`
 10:1: port b: a stream port has no `device`
   help: `device` goes with type netdev or tap; a stream port has `socket`, `mode`, `owner`, `group`, `socket-mode`
 11:1: port b: a stream port has no `queues`
-  help: `queues` goes with type tap; a stream port has `socket`, `mode`, `owner`, `group`, `socket-mode`
+  help: `queues` goes with type tap or vhost-user; a stream port has `socket`, `mode`, `owner`, `group`, `socket-mode`
 "##,
     );
 }

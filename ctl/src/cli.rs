@@ -316,7 +316,8 @@ fn explain(mut error: clap::Error) -> clap::Error {
         && missing.iter().any(|argument| argument.starts_with("--type"))
     {
         let tip = "--type netdev attaches a device that exists (a VM's TAP, a veth, a NIC);\n       --type tap makes a \
-                   TAP for the host; --type stream is a socket for QEMU's -netdev stream";
+                   TAP for the host; --type vhost-user shares a guest's memory;\n       --type stream is a socket for QEMU's \
+                   -netdev stream";
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![StyledStr::from(tip)]));
     }
     if error.kind() == ErrorKind::UnknownArgument

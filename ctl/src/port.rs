@@ -1,6 +1,7 @@
 //! `weftctl port`: the ports of the switches, attached, changed and removed while traffic flows.
 
 mod flags;
+mod guest;
 
 use std::fmt::Write as _;
 
@@ -10,7 +11,10 @@ use weft_config::api::{
     AddPort, Changed, ConfigDocument, Direction, FdbEntry, Port, PortState, SetPort,
 };
 
-use self::flags::{PortFlags, PortKey, Typed};
+use self::{
+    flags::{PortFlags, PortKey, Typed},
+    guest::GuestSide,
+};
 use crate::{
     changes::{Told, show_removed, tell},
     cli::{IfExists, MayExist, Transient},
@@ -32,7 +36,11 @@ pub(crate) enum PortCommand {
     #[command(after_help = "Examples:\n  weftctl port list\n  weftctl --json port list")]
     List,
     /// Show everything about a port: state, counters, drops by reason, addresses
-    #[command(after_help = "Examples:\n  weftctl port show web1\n  weftctl --json port show web1")]
+    #[command(
+        after_help = "Examples:\n  weftctl port show web1\n  weftctl --json port show web1\n  \
+        weftctl port show db1 --qemu      what its guest's QEMU is to be told\n  \
+        weftctl port show db1 --libvirt   the same for libvirt"
+    )]
     Show(PortShow),
     /// Attach a port, live
     #[command(
@@ -43,6 +51,7 @@ pub(crate) enum PortCommand {
 Examples:
   weftctl port add web1 --type netdev --device tap0 --access office
   weftctl port add host --type tap --device weft0 --trunk 10,20,100-199 --native 10
+  weftctl port add db1 --type vhost-user --socket /run/weft/db1/db1.sock --access 20
   weftctl port add dev1 --type stream --socket /run/weft/dev1.sock --access 20
   weftctl port add cust --type netdev --device eth1 --dot1q-tunnel 300 --customer 10,12
 
@@ -78,6 +87,12 @@ pub(crate) struct PortShow {
     /// Its name
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
+    /// Show QEMU's arguments for the guest of a port with a socket
+    #[arg(long, conflicts_with = "libvirt")]
+    qemu: bool,
+    /// Show libvirt's XML for the guest of a vhost-user port
+    #[arg(long)]
+    libvirt: bool,
 }
 
 /// A port to be added.
@@ -141,7 +156,9 @@ impl PortCommand {
                 };
                 let answer = client
                     .send::<Changed>(Request::post(PATH).persistence(persistence).body(&body))?;
-                output.show(&answer, |changed| tell(changed, Told::Done(persistence), paint))
+                output.show(&answer, |changed| {
+                    tell(changed, Told::Done(persistence), paint) + &guests_side(&body)
+                })
             }
             Self::Set(set) => set.run(client, output),
             Self::Remove(remove) => {
@@ -156,6 +173,15 @@ impl PortCommand {
 
 impl PortShow {
     fn run(self, client: &Client, output: Output) -> Result<(), Failure> {
+        if self.qemu || self.libvirt {
+            let document = client.send::<ConfigDocument>(Request::get("/v1/config"))?.value()?;
+            let side = GuestSide::of(&self.name, &current(&document, &self.name)?)?;
+            return if self.qemu {
+                output.value(&side.qemu(), guest::QemuArguments::words)
+            } else {
+                output.value(&side.libvirt()?, guest::LibvirtXml::words)
+            };
+        }
         let port = client.send::<Port>(Request::get(PATH).segment(&self.name))?;
         let addresses = match output.format {
             Format::Json => Vec::new(),
@@ -206,8 +232,28 @@ impl PortSet {
     }
 }
 
+/// Says what the guest of a new vhost-user port needs.
+fn guests_side(added: &AddPort) -> String {
+    match GuestSide::of(&added.name, &added.port) {
+        Ok(side) if side.is_shared() => format!(
+            "QEMU's arguments for the guest, with its own memory's size (libvirt's XML: weftctl port show {} --libvirt):\n{}",
+            clean(&added.name),
+            side.qemu().words()
+        ),
+        _ => String::new(),
+    }
+}
+
 /// Returns a port's VLAN mode as it is written in the running configuration, names and all.
 fn current_vlan(document: &ConfigDocument, name: &str) -> Result<Map<String, Value>, Failure> {
+    match current(document, name)?.remove("vlan") {
+        Some(Value::Object(vlan)) => Ok(vlan),
+        _ => Ok(Map::new()),
+    }
+}
+
+/// Returns a port as it is written in the running configuration.
+fn current(document: &ConfigDocument, name: &str) -> Result<Map<String, Value>, Failure> {
     let running: Value = toml::from_str(&document.running).map_err(|error| {
         Failure::failed(
             "bad-answer",
@@ -215,10 +261,9 @@ fn current_vlan(document: &ConfigDocument, name: &str) -> Result<Map<String, Val
         )
         .help("are weftctl and weftd of one version? `weftctl --version`, `weftd --version`")
     })?;
-    match running.get("port").and_then(|ports| ports.get(name)).map(|port| port.get("vlan")) {
-        Some(Some(Value::Object(vlan))) => Ok(vlan.clone()),
-        Some(_) => Ok(Map::new()),
-        None => Err(Failure::failed("not-found", format!("there is no port `{}`", clean(name)))
+    match running.get("port").and_then(|ports| ports.get(name)) {
+        Some(Value::Object(port)) => Ok(port.clone()),
+        _ => Err(Failure::failed("not-found", format!("there is no port `{}`", clean(name)))
             .help("`weftctl port list` shows the ports")),
     }
 }

@@ -82,7 +82,7 @@ pub struct Port {
     pub name: String,
     /// The switch that it belongs to.
     pub switch: String,
-    /// `netdev`, `tap`, `stream` or `tunnel`.
+    /// `netdev`, `tap`, `vhost-user`, `stream` or `tunnel`.
     #[serde(rename = "type")]
     pub kind: String,
     /// The device, where it has one.

@@ -25,12 +25,16 @@ use crate::{
     },
     model::{Config, NetdevIo, PortConfig, PortType, SocketConfig, SocketMode},
     names::{Kind, nearest, quoted},
-    words::{NETDEV_KEYS, PORT_KEYS, STREAM_KEYS, TAP_KEYS},
+    words::{NETDEV_KEYS, PORT_KEYS, STREAM_KEYS, TAP_KEYS, VHOST_USER_KEYS},
 };
 
 /// The types of ports, each with its own keys.
-const TYPES: &[(&str, &[&str])] =
-    &[("netdev", NETDEV_KEYS), ("tap", TAP_KEYS), ("stream", STREAM_KEYS)];
+const TYPES: &[(&str, &[&str])] = &[
+    ("netdev", NETDEV_KEYS),
+    ("tap", TAP_KEYS),
+    ("vhost-user", VHOST_USER_KEYS),
+    ("stream", STREAM_KEYS),
+];
 
 /// Where a port stands, for what refers to it.
 pub(super) struct Placed {
@@ -121,7 +125,7 @@ pub(super) fn as_set<T: Ord>(list: &mut Vec<T>) {
 fn kind(table: &Table<'_>, ends: &mut Ends, report: &mut Report) -> Option<PortType> {
     let all: Vec<&str> =
         PORT_KEYS.iter().chain(TYPES.iter().flat_map(|(_, keys)| *keys)).copied().collect();
-    let wanted = "\"netdev\", \"tap\" or \"stream\"";
+    let wanted = "\"netdev\", \"tap\", \"vhost-user\" or \"stream\"";
     let field = table.require("type", report);
     let kind = field.as_ref().and_then(|field| Some((field, field.text(wanted, report)?)));
     let Some((field, kind)) = kind else {
@@ -130,22 +134,14 @@ fn kind(table: &Table<'_>, ends: &mut Ends, report: &mut Report) -> Option<PortT
     };
     let Some((_, own)) = TYPES.iter().find(|(name, _)| *name == kind) else {
         table.refuse_unknown(&all, report);
-        if kind == "vhost-user" {
-            let message = format!(
-                "{}: this version of weft has no ports of type \"vhost-user\"",
-                table.place
-            );
-            report
-                .add(field.span(), message)
-                .note("not in this version")
-                .help("the types are \"netdev\", \"tap\" and \"stream\"");
+        let draft = field.refuse(wanted, report);
+        if let Some(near) = nearest(kind, TYPES.iter().map(|(name, _)| *name)) {
+            draft.help(format!("did you mean \"{near}\"?"));
         } else {
-            let draft = field.refuse(wanted, report);
-            if let Some(near) = nearest(kind, TYPES.iter().map(|(name, _)| *name)) {
-                draft.help(format!("did you mean \"{near}\"?"));
-            } else {
-                draft.help("\"netdev\" is an existing device, \"tap\" one that weftd makes, \"stream\" a QEMU socket");
-            }
+            draft.help(
+                "\"netdev\" is an existing device, \"tap\" one that weftd makes, \"vhost-user\" a guest's shared memory, \
+                 \"stream\" a QEMU socket",
+            );
         }
         return None;
     };
@@ -158,11 +154,21 @@ fn kind(table: &Table<'_>, ends: &mut Ends, report: &mut Report) -> Option<PortT
         }
         "tap" => {
             let device = device(table, ends, report);
-            let queues = table.get("queues").map_or(Some(1), |field| field.number(QUEUES, report));
-            Some(PortType::Tap { device: device?, queues: u16::try_from(queues?).ok()? })
+            let queues = queues(table, report);
+            Some(PortType::Tap { device: device?, queues: queues? })
+        }
+        "vhost-user" => {
+            let socket = socket(table, ends, report);
+            let queues = queues(table, report);
+            Some(PortType::VhostUser { socket: socket?, queues: queues? })
         }
         _ => socket(table, ends, report).map(PortType::Stream),
     }
+}
+
+fn queues(table: &Table<'_>, report: &mut Report) -> Option<u16> {
+    let queues = table.get("queues").map_or(Some(1), |field| field.number(QUEUES, report));
+    u16::try_from(queues?).ok()
 }
 
 /// Refuses keys that this type of port does not have: those of other types, and those of none.

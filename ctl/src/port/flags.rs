@@ -19,6 +19,8 @@ pub(crate) enum PortKind {
     Netdev,
     /// A TAP that weftd makes; its other side is the host's
     Tap,
+    /// A guest's virtio rings in shared memory, by the VMM's socket
+    VhostUser,
     /// A socket for QEMU's -netdev stream
     Stream,
 }
@@ -28,6 +30,7 @@ impl PortKind {
         match self {
             Self::Netdev => "netdev",
             Self::Tap => "tap",
+            Self::VhostUser => "vhost-user",
             Self::Stream => "stream",
         }
     }
@@ -125,7 +128,7 @@ pub(crate) struct PortFlags {
     /// The device: an existing one of a netdev port, a new one of a tap port
     #[arg(long, value_parser = NonEmptyStringValueParser::new(), conflicts_with = "port_socket")]
     device: Option<String>,
-    /// The port's socket, of a stream port
+    /// The port's socket, of a vhost-user or stream port
     #[arg(id = "port_socket", long = "socket", value_name = "PATH", value_parser = NonEmptyStringValueParser::new())]
     socket: Option<String>,
     #[command(flatten)]
@@ -168,7 +171,7 @@ pub(crate) struct PortFlags {
     /// The port stays configured but carries nothing
     #[arg(long, help_heading = "Limits and guards")]
     disabled: bool,
-    /// Queues of a tap port
+    /// Queues of a tap port, queue pairs of a vhost-user port
     #[arg(long, value_name = "COUNT", help_heading = "Attachment")]
     queues: Option<u16>,
     /// Which end of the socket listens
@@ -226,7 +229,7 @@ impl PortFlags {
         let word = kind.word();
         match (kind, &self.device, &self.socket) {
             (PortKind::Netdev | PortKind::Tap, Some(_), None)
-            | (PortKind::Stream, None, Some(_)) => Ok(()),
+            | (PortKind::VhostUser | PortKind::Stream, None, Some(_)) => Ok(()),
             (PortKind::Netdev | PortKind::Tap, _, Some(_)) => Err(Failure::usage(format!(
                 "a {word} port has a --device, not a --socket"
             ))
@@ -241,10 +244,14 @@ impl PortFlags {
                 "a tap port needs --device DEVICE, the name of the TAP that weftd makes",
             )
             .help("for example --device weft0")),
-            (PortKind::Stream, Some(_), _) => {
-                Err(Failure::usage("a stream port has a --socket, not a --device")
-                    .help("for a device use --type netdev"))
-            }
+            (PortKind::VhostUser | PortKind::Stream, Some(_), _) => Err(Failure::usage(format!(
+                "a {word} port has a --socket, not a --device"
+            ))
+            .help("for a device use --type netdev")),
+            (PortKind::VhostUser, None, None) => Err(Failure::usage(
+                "a vhost-user port needs --socket PATH, in a directory of its own",
+            )
+            .help("for example --socket /run/weft/ports/db1/db1.sock; `weftctl port show db1 --qemu` then says the guest's side")),
             (PortKind::Stream, None, None) => Err(Failure::usage(
                 "a stream port needs --socket PATH",
             )

@@ -29,7 +29,7 @@ pub use bed::{Bed, Delivery, Kind, Member};
 pub use ctl::{Ctl, Output};
 pub use daemon::Daemon;
 pub use flow::Flow;
-pub use guest::{Answer, Guest, GuestNic};
+pub use guest::{Answer, Guest, GuestNic, VhostEnd};
 pub use host::Host;
 pub use lab::Lab;
 pub use liar::Liar;

@@ -48,6 +48,10 @@ fn options_become_the_keys_of_the_file() {
                 "socket-mode": "0660", "vlan": {"trunk": "all"}}),
         ),
         (
+            "--type vhost-user --socket /s --owner u --queues 2 --access 20",
+            json!({"type": "vhost-user", "socket": "/s", "owner": "u", "queues": 2, "vlan": {"access": 20}}),
+        ),
+        (
             "--type netdev --device e --dot1q-tunnel 300 --customer 10,12 --switch lab --mac-limit 64 --isolated \
              --flood-limit 1000 --disabled",
             json!({"type": "netdev", "device": "e", "switch": "lab", "mac-limit": 64, "isolated": true,
@@ -72,6 +76,8 @@ fn options_that_make_no_port_are_refused() {
         "--type netdev --socket /s --access 10",
         "--type stream --device d --access 10",
         "--type stream --access 10",
+        "--type vhost-user --access 10",
+        "--type vhost-user --device d --access 10",
         "--type tap --access 10",
         "--type netdev --device d",
         "--type netdev --device d --access 10 --trunk 20",

@@ -2,6 +2,7 @@
 //! One owner of all state, behind one lock; nothing here is on the way of a frame.
 
 mod change;
+mod guests;
 mod links;
 mod names;
 mod peers;

@@ -6,14 +6,14 @@ use std::{
     sync::Arc,
 };
 
-use weft_config::{Config, NetdevIo, PortConfig, PortType};
+use weft_config::{Config, NetdevIo, PortConfig, PortType, SocketConfig};
 use weft_core::PortId;
-use weft_ports::{Opened, packet, tap};
+use weft_ports::{Opened, packet, tap, vhost::Line};
 use weft_vlan::VlanSet;
 
 use super::{
     secrets::{Secrets, SecretsError},
-    sockets::{Connected, SocketTask},
+    sockets::SocketTask,
     state::{Control, DEFAULT_MTU, Link, Open, OpenDevice, Port},
     tunnels::read_secrets,
 };
@@ -205,27 +205,13 @@ impl Control {
         let result = match &kind {
             PortType::Netdev { device, io: NetdevIo::Packet } => self.open_netdev(device).await,
             PortType::Tap { device, queues } => self.open_tap(device, *queues, mtu).await,
-            PortType::Stream(socket) => {
-                let connected = self.connected.clone();
-                self.generations += 1;
-                let incarnation = self.generations;
-                let Some(port) = self.ports.get_mut(name) else { return false };
-                match port.socket.as_ref().map(SocketTask::reason) {
-                    Some(reason) => Err(Link::Waiting(reason)),
-                    None => match SocketTask::start(name, incarnation, socket, connected) {
-                        Ok(task) => {
-                            let reason = task.reason();
-                            port.socket = Some(task);
-                            Err(Link::Waiting(reason))
-                        }
-                        Err(error) => Err(Link::Failed(error.to_string())),
-                    },
-                }
+            PortType::Stream(socket) | PortType::VhostUser { socket, .. } => {
+                Err(self.open_socket(name, socket))
             }
         };
         match result {
             Ok((opened, device)) => {
-                self.attach(name, id, opened, device);
+                self.attach(name, id, opened, device, None);
                 true
             }
             Err(link) => {
@@ -254,15 +240,38 @@ impl Control {
         Ok((opened, Some(claimed)))
     }
 
+    /// Has a port's socket served, if it is not yet; the port waits for who connects.
+    fn open_socket(&mut self, name: &str, socket: &SocketConfig) -> Link {
+        let connected = self.connected.clone();
+        self.generations += 1;
+        let incarnation = self.generations;
+        let Some(port) = self.ports.get_mut(name) else { return Link::Disabled };
+        if let Some(task) = &port.socket {
+            return Link::Waiting(task.reason());
+        }
+        match SocketTask::start(name, incarnation, socket, connected) {
+            Ok(task) => Link::Waiting(port.socket.insert(task).reason()),
+            Err(error) => Link::Failed(error.to_string()),
+        }
+    }
+
     /// Hands an open port's queues to the workers.
-    fn attach(&mut self, name: &str, id: PortId, opened: Opened, device: Option<Device>) {
+    pub(super) fn attach(
+        &mut self,
+        name: &str,
+        id: PortId,
+        opened: Opened,
+        device: Option<Device>,
+        line: Option<Line>,
+    ) {
         self.generations += 1;
         let generation = self.generations;
         if let Some(port) = self.ports.get_mut(name) {
             let egress = self.pool.attach(id, generation, opened, &port.counters);
             port.generation = generation;
             let mtu = device.as_ref().map_or(DEFAULT_MTU, |device| device.mtu);
-            port.link = Link::Open(Open { egress, mtu, device: device.map(OpenDevice::from) });
+            port.link =
+                Link::Open(Open { egress, mtu, device: device.map(OpenDevice::from), line });
             tracing::info!(port = name, "port open");
         }
     }
@@ -302,6 +311,8 @@ impl Control {
             .ports
             .iter()
             .find(|(_, port)| port.id == ended.port && port.generation == ended.generation)
+            // Each queue of a port says so by itself.
+            .filter(|(_, port)| matches!(port.link, Link::Open(_)))
         else {
             return;
         };
@@ -309,30 +320,6 @@ impl Control {
         tracing::info!(port = name, reason = %ended.fault, "port lost");
         self.close_port(&name, ended.fault.to_string()).await;
         self.open_ports().await;
-    }
-
-    pub(super) async fn socket_connected(&mut self, connected: Connected) {
-        let Connected { port: name, incarnation, stream } = connected;
-        let Some(port) = self.ports.get(&name) else { return };
-        // It may have been on its way while the port was removed and added again, perhaps with another socket.
-        let is_its_own = port.socket.as_ref().is_some_and(|task| task.incarnation() == incarnation);
-        if !is_its_own || matches!(port.link, Link::Open(_)) || !port.config.enabled {
-            return;
-        }
-        let id = port.id;
-        match weft_ports::stream::attach(stream) {
-            Ok(opened) => {
-                self.attach(&name, id, opened, None);
-                self.put_in_force();
-            }
-            Err(error) => {
-                tracing::warn!(port = name, %error, "connection not taken");
-                if let Some(task) = self.ports.get_mut(&name).and_then(|port| port.socket.as_mut())
-                {
-                    task.disconnected();
-                }
-            }
-        }
     }
 
     /// Closes every port and undoes what was changed on devices.
@@ -353,7 +340,7 @@ fn must_reopen(old: &PortConfig, new: &PortConfig) -> bool {
 pub(super) fn device_of(config: &PortConfig) -> Option<&str> {
     match &config.kind {
         PortType::Netdev { device, .. } | PortType::Tap { device, .. } => Some(device),
-        PortType::Stream(_) => None,
+        PortType::Stream(_) | PortType::VhostUser { .. } => None,
     }
 }
 

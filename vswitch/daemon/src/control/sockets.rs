@@ -1,4 +1,4 @@
-//! The Unix sockets of `stream` ports: who listens, who may connect, and that one guest is there at a time.
+//! The Unix sockets of `stream` and `vhost-user` ports: who listens, who may connect, and that one guest is there at a time.
 
 use std::{
     fs, io,

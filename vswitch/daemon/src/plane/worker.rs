@@ -18,6 +18,8 @@ use weft_vlan::WireTag;
 use super::{Egress, Plan, PortCounters, QueueEnded};
 use crate::{clock, tunnel::Incoming};
 
+/// Turns between two looks at what the kernel has to say, while guests' rings alone keep a worker busy.
+const TURNS_BETWEEN_LOOKS: u32 = 8;
 /// How long a worker goes on asking for frames before it sleeps. A reply to what it just delivered usually
 /// comes within this time, and waking up costs more than asking again.
 const SPIN: Duration = Duration::from_micros(5);
@@ -65,6 +67,8 @@ pub(super) struct Worker {
     wake: Arc<OwnedFd>,
     epoll: OwnedFd,
     sources: HashMap<u64, Attachment>,
+    /// The sources that are asked each turn, whatever their descriptors say.
+    polled: Vec<u64>,
     next_token: u64,
     ended: UnboundedSender<QueueEnded>,
     outbox: Outbox,
@@ -93,6 +97,7 @@ impl Worker {
             wake,
             epoll,
             sources: HashMap::new(),
+            polled: Vec::new(),
             next_token: 0,
             ended,
             outbox: Outbox::new(),
@@ -105,15 +110,19 @@ impl Worker {
         let mut events = Vec::with_capacity(EVENTS);
         let mut busy_until = Timestamp::default();
         let mut frames_came = false;
+        let mut turns_to_look = 0;
         loop {
             let before = clock::now();
             if frames_came {
                 busy_until = before.after(SPIN);
             }
-            let spinning = before < busy_until;
-            if let Err(error) = self.wait(&mut events, spinning) {
-                tracing::error!(worker = self.id, %error, "cannot wait for frames");
-                return;
+            let spinning = before < busy_until || !self.rest();
+            if turns_to_look == 0 || !spinning {
+                if let Err(error) = self.wait(&mut events, spinning) {
+                    tracing::error!(worker = self.id, %error, "cannot wait for frames");
+                    return;
+                }
+                turns_to_look = TURNS_BETWEEN_LOOKS;
             }
             // Commands come first and no plan is held meanwhile: who is told that this worker has passed
             // knows that it uses no older plan.
@@ -124,9 +133,47 @@ impl Worker {
             let plan = plans.load();
             frames_came = false;
             for token in events.drain(..).filter(|&token| token != WAKE) {
-                frames_came |= self.serve(token, &plan, now);
+                if !self.announce(token) {
+                    frames_came |= self.serve(token, &plan, now);
+                }
+            }
+            let polled_came = self.serve_polled(&plan, now);
+            turns_to_look = if polled_came && !frames_came { turns_to_look - 1 } else { 0 };
+            frames_came |= polled_came;
+        }
+    }
+
+    /// Has guests announce their next frames; `false` when some are there already.
+    fn rest(&mut self) -> bool {
+        let mut rested = true;
+        for token in &self.polled {
+            if let Some(Source::Ingress(queue)) =
+                self.sources.get_mut(token).map(|attachment| &mut attachment.source)
+            {
+                rested &= queue.rest();
             }
         }
+        rested
+    }
+
+    /// Tells a queue that is asked each turn that its descriptor became readable; `false` for all others.
+    fn announce(&mut self, token: u64) -> bool {
+        match self.sources.get_mut(&token).map(|attachment| &mut attachment.source) {
+            Some(Source::Ingress(queue)) if queue.is_polled() => {
+                queue.announced();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Serves what is asked each turn; tells whether frames came.
+    fn serve_polled(&mut self, plan: &Plan, now: Timestamp) -> bool {
+        let mut came = false;
+        for position in (0..self.polled.len()).rev() {
+            came |= self.serve(self.polled[position], plan, now);
+        }
+        came
     }
 
     fn wait(&self, events: &mut Vec<u64>, spinning: bool) -> io::Result<()> {
@@ -192,6 +239,9 @@ impl Worker {
         };
         match added {
             Ok(()) => {
+                if matches!(&attachment.source, Source::Ingress(queue) if queue.is_polled()) {
+                    self.polled.push(token);
+                }
                 self.sources.insert(token, attachment);
             }
             Err(error) => self.report(&attachment, Fault::Io(error.into())),
@@ -199,7 +249,9 @@ impl Worker {
     }
 
     fn detach(&mut self, port: Option<PortId>) {
-        for (_, gone) in self.sources.extract_if(|_, source| source.port == port) {
+        let Self { sources, polled, .. } = self;
+        for (token, gone) in sources.extract_if(|_, source| source.port == port) {
+            polled.retain(|&polled| polled != token);
             if let Source::Backlog { egress, queue, counters } = gone.source {
                 egress.lock_queue(queue).close(&mut self.outbox.tally);
                 count_tx(&counters.of_worker(self.id).tx, &mut self.outbox.tally);
@@ -244,6 +296,7 @@ impl Worker {
                         rx.add(1, 0);
                         rx.drop(DropReason::Malformed, 1);
                     }
+                    self.polled.retain(|&polled| polled != token);
                     if let Some(attachment) = self.sources.remove(&token) {
                         self.report(&attachment, fault);
                     }

@@ -77,8 +77,11 @@ impl FromGuest {
         let header_len = state.features.header_len();
         let enabled = state.enabled;
         let Some((ring, setting, mut notes)) = state.working() else { return Ok(()) };
-        ring.silence(setting);
         let waiting = ring.waiting()?.min(BURST);
+        if waiting == 0 {
+            return Ok(());
+        }
+        ring.silence(setting);
         let mut result = Ok(());
         while self.heads.len() < waiting && scratch.has_room() {
             let next = ring.peek(self.heads.len()).and_then(|head| {

@@ -123,8 +123,8 @@ pub(super) struct Ring {
     published: u16,
     /// Descriptors that are to be taken before the available ring goes on.
     again: Vec<u16>,
-    /// Whether the driver was asked to announce buffers, or was never told not to.
-    listening: bool,
+    /// Whether the driver is asked to announce buffers; `None` while it was told nothing.
+    listening: Option<bool>,
     /// The region that the last buffer was in.
     near: usize,
 }
@@ -147,7 +147,7 @@ impl Ring {
             next_used: 0,
             published: 0,
             again: Vec::new(),
-            listening: true,
+            listening: None,
             near: 0,
         };
         ring.place(layout, memory)?;
@@ -185,7 +185,7 @@ impl Ring {
     }
 
     pub(super) fn set_notify(&mut self, notify: Notify) {
-        self.notify = notify;
+        (self.notify, self.listening) = (notify, None);
     }
 
     /// Returns the entry that is taken next: where a ring that is stopped goes on.
@@ -353,7 +353,9 @@ impl Ring {
 
     /// Asks the driver to announce the next buffer. Whether one has come meanwhile has to be looked for after this.
     pub(super) fn listen(&mut self, setting: &Setting) {
-        self.listening = true;
+        if self.listening.replace(true) == Some(true) {
+            return;
+        }
         match self.notify {
             Notify::ByFlag => self.set_flags(0, setting),
             Notify::ByIndex => {
@@ -367,7 +369,7 @@ impl Ring {
     /// Lets the driver announce nothing. By index nothing has to be done: the one that was asked for is passed.
     #[inline]
     pub(super) fn silence(&mut self, setting: &Setting) {
-        if std::mem::replace(&mut self.listening, false) && self.notify == Notify::ByFlag {
+        if self.listening.replace(false) != Some(false) && self.notify == Notify::ByFlag {
             self.set_flags(NO_NOTIFY, setting);
         }
     }

@@ -83,7 +83,9 @@ impl Control {
                 PortState::Up => false,
                 PortState::Down => port.config.enabled,
                 // A guest that is switched off is no trouble; a device that does not come may be misspelt.
-                PortState::Waiting => !matches!(port.config.kind, PortType::Stream(_)),
+                PortState::Waiting => {
+                    !matches!(port.config.kind, PortType::Stream(_) | PortType::VhostUser { .. })
+                }
                 PortState::Failed => true,
             };
             if is_wrong && let Some(reason) = reason {

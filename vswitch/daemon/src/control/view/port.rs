@@ -42,6 +42,7 @@ impl Port {
             PortType::Netdev { device, .. } => ("netdev", Some(device.clone()), None),
             PortType::Tap { device, .. } => ("tap", Some(device.clone()), None),
             PortType::Stream(socket) => ("stream", None, Some(socket.path.clone())),
+            PortType::VhostUser { socket, .. } => ("vhost-user", None, Some(socket.path.clone())),
         };
         let (state, reason) = self.state();
         PortView {

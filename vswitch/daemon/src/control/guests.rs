@@ -1,0 +1,87 @@
+//! Guests that come by a socket: their VMM has connected, and the port becomes what its type says. A front-end of
+//! vhost-user is talked to on a thread of its own, so that one which is slow or hostile keeps nobody else.
+
+use std::{io, thread::Builder};
+
+use weft_config::PortType;
+use weft_ports::{
+    OpenError, Opened, stream,
+    vhost::{self, Attached, Ended, Line, News, Session},
+};
+
+use super::{
+    sockets::{Connected, SocketTask},
+    state::{Control, Link},
+};
+
+/// Refusals of one front-end that are logged; one that goes on is not worth more lines.
+const REFUSALS_LOGGED: usize = 10;
+
+/// Why a connection was not taken.
+#[derive(Debug, thiserror::Error)]
+enum NotTaken {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("no thread for it: {0}")]
+    Thread(#[from] io::Error),
+}
+
+impl Control {
+    pub(super) async fn socket_connected(&mut self, connected: Connected) {
+        let Connected { port: name, incarnation, stream } = connected;
+        let Some(port) = self.ports.get(&name) else { return };
+        // It may have been on its way while the port was removed and added again, perhaps with another socket.
+        let is_its_own = port.socket.as_ref().is_some_and(|task| task.incarnation() == incarnation);
+        if !is_its_own || matches!(port.link, Link::Open(_)) || !port.config.enabled {
+            return;
+        }
+        let id = port.id;
+        let taken = match port.config.kind {
+            PortType::VhostUser { queues, .. } => vhost::attach(stream, queues.into())
+                .map_err(NotTaken::from)
+                .and_then(|attached| Ok(converse(&name, attached)?)),
+            _ => stream::attach(stream).map(|opened| (opened, None)).map_err(NotTaken::from),
+        };
+        match taken {
+            Ok((opened, line)) => {
+                self.attach(&name, id, opened, None, line);
+                self.put_in_force();
+            }
+            Err(error) => {
+                tracing::warn!(port = name, %error, "connection not taken");
+                let port = self.ports.get_mut(&name);
+                if let Some(task) = port.and_then(|port| port.socket.as_mut()) {
+                    SocketTask::disconnected(task);
+                }
+            }
+        }
+    }
+}
+
+/// Begins to talk to a front-end.
+fn converse(port: &str, attached: Attached) -> io::Result<(Opened, Option<Line>)> {
+    let Attached { opened, session, line } = attached;
+    let name = port.to_owned();
+    Builder::new().name(format!("vhost-{port}")).spawn(move || serve(&name, session))?;
+    Ok((opened, Some(line)))
+}
+
+/// Talks to a front-end until one of both hangs up.
+fn serve(port: &str, session: Session) {
+    let mut refused = 0;
+    let ended = session.run(|news| match news {
+        News::Refused(reason) => {
+            refused += 1;
+            if refused <= REFUSALS_LOGGED {
+                tracing::warn!(port, %reason, "refused to a guest's VMM");
+            }
+        }
+        News::Broken { ring, reason } => {
+            tracing::warn!(port, ring, %reason, "a guest's ring stands still until its driver begins anew");
+        }
+    });
+    match ended {
+        Ended::Closed => tracing::debug!(port, "the guest's VMM has hung up"),
+        reason => tracing::warn!(port, %reason, "hung up on a guest's VMM"),
+    }
+}
