@@ -38,8 +38,8 @@ pub(crate) enum PortCommand {
     /// Show everything about a port: state, counters, drops by reason, addresses
     #[command(
         after_help = "Examples:\n  weftctl port show web1\n  weftctl --json port show web1\n  \
-        weftctl port show db1 --qemu      what its guest's QEMU is to be told\n  \
-        weftctl port show db1 --libvirt   the same for libvirt"
+        weftctl port show db1 --qemu\n  \
+        weftctl port show db1 --libvirt"
     )]
     Show(PortShow),
     /// Attach a port, live
