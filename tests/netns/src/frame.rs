@@ -180,6 +180,23 @@ impl Frame {
         self.ip(source, destination, ICMPV6, &message)
     }
 
+    /// Carries what a router says of a packet that is larger than the next link's MTU.
+    pub fn too_big(self, router: IpAddr, to: IpAddr, mtu: u16, packet: &[u8]) -> Self {
+        let (kind, code, protocol) = match router {
+            IpAddr::V4(_) => (3, 4, ICMP),
+            IpAddr::V6(_) => (2, 0, ICMPV6),
+        };
+        let quoted = &packet[..packet.len().min(500)];
+        let [high, low] = mtu.to_be_bytes();
+        let mut message = [&[kind, code, 0, 0, 0, 0, high, low], quoted].concat();
+        let sum = match router {
+            IpAddr::V4(_) => util::checksum(&message, 1),
+            IpAddr::V6(_) => transport_checksum(router, to, ICMPV6, &message, 1),
+        };
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+        self.ip(router, to, protocol, &message)
+    }
+
     /// Returns the frame as it stands on the wire.
     pub fn bytes(&self) -> Vec<u8> {
         let ethertype = self.ethertype.to_be_bytes();

@@ -80,6 +80,12 @@ impl Watch {
         Datagram::read(&frame).expect("it was read before")
     }
 
+    /// Sends a frame as it stands.
+    #[track_caller]
+    pub fn send_frame(&mut self, frame: &[u8]) {
+        self.nic.send(frame);
+    }
+
     /// Sends a datagram in its sender's name.
     #[track_caller]
     pub fn send(&mut self, datagram: &Datagram) {
