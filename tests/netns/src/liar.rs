@@ -190,6 +190,30 @@ impl std::fmt::Debug for Liar {
     }
 }
 
+/// Makes initiations for a site that are right in every way, but of a key that is no peer's.
+pub fn strange_initiations(of: &Site, count: usize) -> Vec<Vec<u8>> {
+    let private_key = PrivateKey::generate(&mut random);
+    let key: PublicKey = of.public_key().parse().expect("the site has a key");
+    let config = HostConfig { private_key, previous_private_key: None, mark: None };
+    let mut host = Host::new(Duration::ZERO, config, random);
+    let peer = PeerConfig {
+        key,
+        preshared_key: None,
+        endpoint: Some(of.endpoint()),
+        suites: Suites::default(),
+        greatest: None,
+    };
+    host.add(Duration::ZERO, PEER, peer).expect("it is not its own peer");
+    let mut initiations = Vec::new();
+    while initiations.len() < count {
+        host.reset(Duration::ZERO, PEER).expect("it was added");
+        host.handle_timeout(Duration::ZERO, wall());
+        while host.poll_event().is_some() {}
+        initiations.extend(std::iter::from_fn(|| host.poll_transmit()).map(|it| it.datagram));
+    }
+    initiations
+}
+
 /// A frame of a bundle: the virtio-net header beside it, and its bytes without tags.
 pub fn bundle(segment: u32, frames: &[(Option<[u8; 10]>, &[u8])]) -> Vec<u8> {
     let mut bytes = segment.to_le_bytes().to_vec();

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use weft_netns::{
     Host, Site, Sites, Underlay, Version, each_worker_count,
     http::{Response, request},
+    liar::strange_initiations,
     until, until_some,
 };
 
@@ -269,6 +270,27 @@ fn what_is_refused_of_nobody_is_counted() {
     until("the record of no session is counted", || refused("unknown-session") == Some(1));
     until("the nonsense is counted", || refused("malformed") == Some(1));
     assert_eq!(a.peer_named("b")["refused"], json!({}));
+}
+
+#[test]
+fn strangers_do_not_fill_the_log() {
+    let mut sites = Sites::two();
+    sites.start(switch, CARRIES);
+    sites.wait_for_tunnels();
+    let (a, b) = sites.pair();
+    let stranger = b.space().enter(|| UdpSocket::bind((b.address(), 0)).unwrap());
+    let refused =
+        || a.ctl().json("status")["vpn"]["refused"]["unknown-peer"].as_u64().unwrap_or_default();
+    let (few, all) = (16, 160);
+    for (at, lot) in strange_initiations(a, all).chunks(few).enumerate() {
+        for initiation in lot {
+            stranger.send_to(initiation, a.endpoint()).unwrap();
+        }
+        // So few at once that each is looked at.
+        until("they are refused", || refused() == ((at + 1) * few) as u64);
+    }
+    let told = a.daemon().log().matches("unknown key").count();
+    assert!((1..all / 2).contains(&told), "{told} lines");
 }
 
 #[test]

@@ -27,6 +27,8 @@ use crate::clock;
 
 /// The longest that the keeper sleeps.
 const NAP: Duration = Duration::from_secs(1);
+/// How often it is logged that somebody who is no peer begins a handshake: anybody can, as often as it likes.
+const STRANGERS: Duration = Duration::from_secs(10);
 /// The least time between two looks at one path.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -56,6 +58,7 @@ impl Keeper {
             peers: BTreeMap::new(),
             searches: BTreeSet::new(),
             stamps,
+            stranger_told: None,
             news,
         };
         let thread = Builder::new().name("weft-keeper".into()).spawn(move || office.run(&inbox))?;
@@ -110,6 +113,8 @@ struct Office<R> {
     /// Whose search for a path's MTU goes on when.
     searches: BTreeSet<(Duration, PeerId)>,
     stamps: Stamps,
+    /// When a handshake of an unknown key was logged last.
+    stranger_told: Option<Duration>,
     news: Box<dyn Fn(News) + Send>,
 }
 
@@ -429,7 +434,10 @@ impl<R: weft_vpn::Random> Office<R> {
                 &format!("it asks for {}, which its `ciphers` here do not allow", suite.name()),
             ),
             Event::Stranger { from, key } => {
-                tracing::info!(%from, %key, "a handshake of an unknown key");
+                if self.stranger_told.is_none_or(|told| now >= told + STRANGERS) {
+                    self.stranger_told = Some(now);
+                    tracing::info!(%from, %key, "a handshake of an unknown key");
+                }
             }
         }
     }

@@ -87,8 +87,12 @@ impl Control {
             }
             Happened::Told(News::Trouble(id, text)) => {
                 let Some((name, tunnel)) = self.tunnels.find(id) else { return };
-                tracing::warn!(peer = name, "{text}");
-                tunnel.troubles.retain(|known| *known != text);
+                let known = tunnel.troubles.iter().position(|known| *known == text);
+                match known {
+                    // Whoever repeats it does not fill the log.
+                    Some(at) => _ = tunnel.troubles.remove(at),
+                    None => tracing::warn!(peer = name, "{text}"),
+                }
                 tunnel.troubles.push(text);
                 if tunnel.troubles.len() > TROUBLES {
                     tunnel.troubles.remove(0);
