@@ -61,8 +61,9 @@ Examples:
 Examples:
   weftctl peer reset berlin
 
-For a peer whose clock was set back: its handshakes are refused until its clock has
-caught up, or until this.")]
+For a peer that lost its state while its clock was set back: its handshakes are
+refused until its clock has caught up, or until this; `weftctl status` on that
+host says so. A peer that is up needs no reset: its sessions would end.")]
     Reset(PeerName),
 }
 
