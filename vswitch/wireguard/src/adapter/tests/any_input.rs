@@ -53,9 +53,8 @@ proptest! {
             } else {
                 adapter.forward_packet(now, peer, &mut bytes, &allowed, &mut out)
             };
-            match onward {
-                Ok(Onward::Vlan(len) | Onward::Peer(_, len)) => prop_assert!(14 + len <= room),
-                _ => {}
+            if let Ok(Onward::Vlan(len) | Onward::Peer(_, len)) = onward {
+                prop_assert!(14 + len <= room);
             }
             adapter.peer_unreachable(now, &bytes, &mut out);
             adapter.other_unreachable(now, peer, &bytes, &mut out);
