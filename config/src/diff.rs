@@ -8,7 +8,10 @@ use weft_vlan::{MacAddr, VlanId};
 
 use crate::{
     api::{Change, ChangeKind},
-    model::{Config, PeerConfig, PortConfig, SegmentConfig, SwitchConfig, VpnConfig},
+    model::{
+        Config, PeerConfig, PortConfig, SegmentConfig, SwitchConfig, VpnConfig, WireguardConfig,
+        WireguardPeerConfig,
+    },
     words::{Defaults, ordered, toml_text, vlan_id_words},
 };
 
@@ -27,7 +30,23 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
     entries(old, new, &mut changes);
     tables("segment", &old.segments, &new.segments, SegmentConfig::words, &mut changes);
     vpn(old.vpn.as_ref(), new.vpn.as_ref(), &mut changes);
+    wireguard(&old.wireguard, &new.wireguard, &mut changes);
     changes
+}
+
+/// Compares the WireGuard adapters and their peers.
+fn wireguard(
+    old: &BTreeMap<String, WireguardConfig>,
+    new: &BTreeMap<String, WireguardConfig>,
+    changes: &mut Vec<Change>,
+) {
+    tables("wireguard", old, new, WireguardConfig::words, changes);
+    let none = BTreeMap::new();
+    for name in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
+        let old = old.get(name).map_or(&none, |adapter| &adapter.peers);
+        let new = new.get(name).map_or(&none, |adapter| &adapter.peers);
+        tables(&format!("wireguard.{name}.peer"), old, new, WireguardPeerConfig::words, changes);
+    }
 }
 
 /// Compares `[vpn]` and its peers.

@@ -5,16 +5,25 @@ use std::path::{Component, Path};
 
 use weft_vpn::{KeyError, PresharedKey, PrivateKey};
 
-use crate::{limits::KEY_FILE_MAX, model::VpnConfig};
+use crate::{limits::KEY_FILE_MAX, model::Config};
 
 /// The bits of `st_mode` that say what kind of file it is, and those of a regular one.
 const KIND: (u32, u32) = (0o170_000, 0o100_000);
 
+/// Who has a private key of this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// `[vpn]`.
+    Vpn,
+    /// The WireGuard adapter with this name.
+    Wireguard(String),
+}
+
 /// What is in a key file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// A private key of this host.
-    Private,
+    Private(Owner),
     /// A secret shared with one peer.
     Preshared,
 }
@@ -30,24 +39,43 @@ pub struct KeyFile<'c> {
     pub content: Content,
 }
 
-impl VpnConfig {
-    /// Returns every key file, this host's own first.
+impl Config {
+    /// Returns every key file, this host's own keys first.
     pub fn key_files(&self) -> Vec<KeyFile<'_>> {
-        let own = [
-            ("private-key-file", Some(&self.private_key_file)),
-            ("previous-private-key-file", self.previous_private_key_file.as_ref()),
-        ];
-        let own = own.into_iter().filter_map(|(key, path)| {
-            let place = format!("vpn: `{key}`");
-            Some(KeyFile { place, path: path?, content: Content::Private })
+        let vpn = self.vpn.iter().flat_map(|vpn| {
+            let previous = vpn.previous_private_key_file.as_deref();
+            [
+                Some((Owner::Vpn, "private-key-file", vpn.private_key_file.as_str())),
+                previous.map(|path| (Owner::Vpn, "previous-private-key-file", path)),
+            ]
         });
-        let shared = self.peers.iter().filter_map(|(name, peer)| {
-            let path = peer.preshared_key_file.as_deref()?;
-            let place = format!("peer {name}: `preshared-key-file`");
-            Some(KeyFile { place, path, content: Content::Preshared })
+        let adapters = self.wireguard.iter().map(|(name, adapter)| {
+            let owner = Owner::Wireguard(name.clone());
+            Some((owner, "private-key-file", adapter.private_key_file.as_str()))
         });
-        own.chain(shared).collect()
+        let own = vpn.chain(adapters).flatten().map(|(owner, key, path)| KeyFile {
+            place: match &owner {
+                Owner::Vpn => format!("vpn: `{key}`"),
+                Owner::Wireguard(name) => format!("wireguard {name}: `{key}`"),
+            },
+            path,
+            content: Content::Private(owner),
+        });
+        let peers = self.vpn.iter().flat_map(|vpn| &vpn.peers);
+        let peers = peers
+            .filter_map(|(name, peer)| shared(format!("peer {name}"), &peer.preshared_key_file));
+        let clients = self.wireguard.iter().flat_map(|(adapter, config)| {
+            config.peers.iter().filter_map(move |(name, peer)| {
+                shared(format!("wireguard {adapter} peer {name}"), &peer.preshared_key_file)
+            })
+        });
+        own.chain(peers).chain(clients).collect()
     }
+}
+
+fn shared(place: String, path: &Option<String>) -> Option<KeyFile<'_>> {
+    let place = format!("{place}: `preshared-key-file`");
+    Some(KeyFile { place, path: path.as_deref()?, content: Content::Preshared })
 }
 
 /// Why a key file is not used.

@@ -16,7 +16,8 @@ pub use diff::diff;
 pub use edit::{Edit, EditError};
 pub use error::{ConfigErrors, Mistake, Place};
 pub use model::{
-    Cipher, Config, DaemonConfig, Endpoint, FdbConfig, NetdevIo, OwnKey, PeerConfig, PortConfig,
-    PortType, SegmentConfig, SocketConfig, SocketMode, SwitchConfig, VpnConfig,
+    Cipher, Config, DaemonConfig, Endpoint, FdbConfig, NetdevIo, Overlap, OwnKey, OwnKeys,
+    PeerConfig, PortConfig, PortType, SegmentConfig, SocketConfig, SocketMode, SwitchConfig,
+    VpnConfig, WireguardConfig, WireguardPeerConfig,
 };
 pub use words::{vlan_json, vlan_words};

@@ -14,6 +14,20 @@ pub const FDB_MAX: usize = 65_536;
 pub const SEGMENTS_MAX: usize = 4096;
 /// Peers of one daemon; each is a port too, and counts among those.
 pub const PEERS_MAX: usize = 4096;
+/// WireGuard adapters of one daemon; each is a port too, and counts among those.
+pub const WIREGUARDS_MAX: usize = 64;
+/// Characters of a WireGuard adapter's name: `wg` shows no more.
+pub const WIREGUARD_NAME_MAX: usize = 15;
+/// Addresses of one WireGuard adapter.
+pub const WIREGUARD_ADDRESSES_MAX: usize = 16;
+/// WireGuard peers of one daemon.
+pub const WIREGUARD_PEERS_MAX: usize = 16_384;
+/// Allowed IPs of one WireGuard peer.
+pub const ALLOWED_IPS_MAX: usize = 4096;
+/// Bytes of an IP packet through a WireGuard tunnel: the least that IPv6 allows, and what jumbo frames have.
+pub const WIREGUARD_MTU: RangeInclusive<i64> = 1280..=9000;
+/// Seconds between a WireGuard peer's keepalives; 0 for none.
+pub const KEEPALIVE: RangeInclusive<i64> = 0..=65_535;
 /// Ids of segments: 24 bits.
 pub const SEGMENT_ID: RangeInclusive<i64> = 1..=16_777_215;
 /// Code points of an IP header.

@@ -1,12 +1,16 @@
 //! A configuration that is right by its type: every name resolved, every limit checked.
 
 mod tunnel;
+mod wireguard;
 
 use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU32, num::NonZeroUsize, time::Duration};
 
 use weft_vlan::{MacAddr, PortVlan, VlanId};
 
-pub use self::tunnel::{Cipher, Endpoint, OwnKey, PeerConfig, SegmentConfig, VpnConfig};
+pub use self::{
+    tunnel::{Cipher, Endpoint, PeerConfig, SegmentConfig, VpnConfig},
+    wireguard::{Overlap, OwnKey, OwnKeys, WireguardConfig, WireguardPeerConfig},
+};
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +29,8 @@ pub struct Config {
     pub segments: BTreeMap<String, SegmentConfig>,
     /// `[vpn]`; `None` for a host without tunnels.
     pub vpn: Option<VpnConfig>,
+    /// `[wireguard.NAME]`.
+    pub wireguard: BTreeMap<String, WireguardConfig>,
 }
 
 /// What an empty file says: the switch "main", and nothing on it.
@@ -38,6 +44,7 @@ impl Default for Config {
             fdb: Vec::new(),
             segments: BTreeMap::new(),
             vpn: None,
+            wireguard: BTreeMap::new(),
         }
     }
 }

@@ -1,13 +1,15 @@
-//! Names of ports, switches, VLANs, segments and peers, and which one a misspelt word comes nearest to.
+//! Names of ports, switches, VLANs, segments, WireGuard adapters and peers, and which one a misspelt word comes nearest to.
 
-use crate::limits::NAME_MAX;
+use std::borrow::Cow;
+
+use crate::limits::{NAME_MAX, WIREGUARD_NAME_MAX};
 
 /// Words longer than this are not compared: the comparison costs their length squared.
 const COMPARED_MAX: usize = 64;
 
 /// What a name names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum Kind<'n> {
     /// A port.
     Port,
     /// A switch.
@@ -18,9 +20,13 @@ pub(crate) enum Kind {
     Segment,
     /// A peer.
     Peer,
+    /// A WireGuard adapter.
+    Wireguard,
+    /// A peer of the WireGuard adapter with this name.
+    WireguardPeer(&'n str),
 }
 
-impl Kind {
+impl<'n> Kind<'n> {
     /// Returns the word for it in messages.
     pub(crate) const fn word(self) -> &'static str {
         match self {
@@ -28,34 +34,44 @@ impl Kind {
             Self::Switch => "switch",
             Self::Vlan => "VLAN",
             Self::Segment => "segment",
-            Self::Peer => "peer",
+            Self::Peer | Self::WireguardPeer(_) => "peer",
+            Self::Wireguard => "WireGuard adapter",
         }
     }
 
-    /// Returns the word for it before its name, as in `port web1`.
-    pub(crate) const fn label(self) -> &'static str {
+    /// Returns the words for it before its name, as in `port web1`.
+    pub(crate) fn label(self) -> Cow<'static, str> {
         match self {
-            Self::Vlan => "vlan",
-            other => other.word(),
+            Self::Vlan => "vlan".into(),
+            Self::Wireguard => "wireguard".into(),
+            Self::WireguardPeer(adapter) => format!("wireguard {} peer", plain(adapter)).into(),
+            other => other.word().into(),
         }
     }
 
     /// Returns the section of the file where it is declared.
-    pub(crate) const fn section(self) -> &'static str {
-        match self {
-            Self::Peer => "vpn.peer",
-            other => other.label(),
-        }
+    pub(crate) fn section(self) -> String {
+        self.path().join(".")
     }
 
     /// Returns the keys that lead to that section.
-    pub(crate) const fn path(self) -> &'static [&'static str] {
+    pub(crate) fn path(self) -> Vec<&'n str> {
         match self {
-            Self::Port => &["port"],
-            Self::Switch => &["switch"],
-            Self::Vlan => &["vlan"],
-            Self::Segment => &["segment"],
-            Self::Peer => &["vpn", "peer"],
+            Self::Port => vec!["port"],
+            Self::Switch => vec!["switch"],
+            Self::Vlan => vec!["vlan"],
+            Self::Segment => vec!["segment"],
+            Self::Peer => vec!["vpn", "peer"],
+            Self::Wireguard => vec!["wireguard"],
+            Self::WireguardPeer(adapter) => vec!["wireguard", adapter, "peer"],
+        }
+    }
+
+    /// Returns the characters that its name may have.
+    pub(crate) const fn name_max(self) -> usize {
+        match self {
+            Self::Wireguard => WIREGUARD_NAME_MAX,
+            _ => NAME_MAX,
         }
     }
 }
@@ -64,13 +80,14 @@ impl Kind {
 ///
 /// # Errors
 /// Says what is wrong with it, as the end of a sentence that begins with the name.
-pub(crate) fn check(kind: Kind, name: &str) -> Result<(), String> {
+pub(crate) fn check(kind: Kind<'_>, name: &str) -> Result<(), String> {
     if name.is_empty() {
         return Err("is empty".to_owned());
     }
     let length = name.chars().count();
-    if length > NAME_MAX {
-        return Err(format!("has {length} characters; {NAME_MAX} are allowed"));
+    let allowed = kind.name_max();
+    if length > allowed {
+        return Err(format!("has {length} characters; {allowed} are allowed"));
     }
     if let Some(wrong) =
         name.chars().find(|&c| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'))
@@ -115,6 +132,15 @@ pub(crate) fn nearest<'a>(
         .map(|(_, candidate)| candidate)
 }
 
+/// Returns a name as it stands in messages.
+pub(crate) fn plain(name: &str) -> String {
+    if (1..=40).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic()) {
+        name.to_owned()
+    } else {
+        quoted(name)
+    }
+}
+
 /// Shortens a text that is quoted in a message, and shows what cannot be printed.
 pub(crate) fn quoted(text: &str) -> String {
     const SHOWN: usize = 40;
@@ -134,6 +160,8 @@ mod tests {
         for name in ["web1", "a", "A_b-c", "_x", "0", "10", "x".repeat(32).as_str()] {
             assert_eq!(check(Kind::Port, name), Ok(()), "{name}");
         }
+        assert_eq!(check(Kind::Wireguard, &"x".repeat(15)), Ok(()));
+        assert!(check(Kind::Wireguard, &"x".repeat(16)).is_err());
         for name in ["", "a.b", "a b", "-a", "ä", "a\0", "a/b", "x".repeat(33).as_str()] {
             assert!(check(Kind::Port, name).is_err(), "{name}");
         }

@@ -1,11 +1,13 @@
 //! The model in the words of the file: its keys in their order, JSON values for the control API, TOML text.
 
+use std::{net::IpAddr, num::NonZeroU16};
+
 use serde_json::{Map, Value, json};
 use weft_vlan::{Native, PortVlan, Tpid, VlanId, VlanSet};
 
 use crate::model::{
     Config, DaemonConfig, FdbConfig, NetdevIo, PeerConfig, PortConfig, PortType, SegmentConfig,
-    SocketConfig, SocketMode, SwitchConfig, VpnConfig,
+    SocketConfig, SocketMode, SwitchConfig, VpnConfig, WireguardConfig, WireguardPeerConfig,
 };
 
 /// Keys that every port may have.
@@ -46,6 +48,13 @@ pub(crate) const VPN_KEYS: &[&str] =
 pub(crate) const PEER_KEYS: &[&str] =
     &["public-key", "endpoint", "preshared-key-file", "ciphers", "segments"];
 
+/// Keys of a WireGuard adapter.
+pub(crate) const WIREGUARD_KEYS: &[&str] =
+    &["vlan", "switch", "address", "gateway", "listen", "private-key-file", "mtu", "peer"];
+/// Keys of a WireGuard adapter's peer.
+pub(crate) const WIREGUARD_PEER_KEYS: &[&str] =
+    &["public-key", "preshared-key-file", "allowed-ips", "endpoint", "persistent-keepalive"];
+
 /// The order in which keys are written.
 const ORDER: &[&str] = &[
     "id",
@@ -58,6 +67,8 @@ const ORDER: &[&str] = &[
     "preshared-key-file",
     "ciphers",
     "segments",
+    "allowed-ips",
+    "persistent-keepalive",
     "switch",
     "type",
     "device",
@@ -70,6 +81,8 @@ const ORDER: &[&str] = &[
     "queues",
     "mac",
     "vlan",
+    "address",
+    "gateway",
     "port",
     "answer-arp",
     "enabled",
@@ -124,6 +137,10 @@ pub(crate) fn example(key: &str) -> &'static str {
         "ciphers" => "[\"aes-256-gcm\", \"chacha20-poly1305\"]",
         "segments" => "[\"office\"]",
         "dscp" => "0",
+        "address" => "[\"10.10.0.1/24\"]",
+        "gateway" => "\"10.10.0.254\"",
+        "allowed-ips" => "[\"10.10.0.201/32\"]",
+        "persistent-keepalive" => "25",
         _ => "10",
     }
 }
@@ -413,6 +430,43 @@ impl PeerConfig {
     }
 }
 
+impl WireguardConfig {
+    /// Returns everything but the peers.
+    pub(crate) fn words(&self, defaults: Defaults) -> Map<String, Value> {
+        let mut words = Words::new(defaults);
+        words.put_unless("switch", self.switch.as_str(), &"main");
+        words.put("vlan", self.vlan.get());
+        words.put("address", texts(&self.addresses));
+        match (self.gateway_v4, self.gateway_v6) {
+            (Some(v4), Some(v6)) => words.put("gateway", vec![v4.to_string(), v6.to_string()]),
+            (v4, v6) => {
+                let one = v4.map(IpAddr::V4).or(v6.map(IpAddr::V6));
+                words.put_some("gateway", one.map(|ip| ip.to_string()));
+            }
+        }
+        words.put_unless("listen", self.listen.to_string(), &Self::LISTEN.to_string());
+        words.put("private-key-file", self.private_key_file.as_str());
+        words.put_unless("mtu", self.mtu, &Self::MTU);
+        words.table
+    }
+}
+
+impl WireguardPeerConfig {
+    pub(crate) fn words(&self, defaults: Defaults) -> Map<String, Value> {
+        let mut words = Words::new(defaults);
+        words.put("public-key", self.public_key.to_string());
+        words.put_some("preshared-key-file", self.preshared_key_file.as_deref());
+        words.put_unless("allowed-ips", texts(&self.allowed_ips), &Vec::new());
+        words.put_some("endpoint", self.endpoint.as_ref().map(ToString::to_string));
+        words.put_some("persistent-keepalive", self.persistent_keepalive.map(NonZeroU16::get));
+        words.table
+    }
+}
+
+fn texts<T: ToString>(list: &[T]) -> Vec<String> {
+    list.iter().map(ToString::to_string).collect()
+}
+
 /// Writes the keys of a table as lines.
 pub(crate) fn table_lines(table: &Map<String, Value>, line_end: &str) -> Result<String, NotToml> {
     ordered(table)
@@ -453,6 +507,13 @@ impl Config {
             section("[vpn]".to_owned(), &vpn.words(Defaults::Implied));
             for (name, peer) in &vpn.peers {
                 section(format!("[vpn.peer.{name}]"), &peer.words(Defaults::Implied));
+            }
+        }
+        for (name, adapter) in &self.wireguard {
+            section(format!("[wireguard.{name}]"), &adapter.words(Defaults::Implied));
+            for (peer, config) in &adapter.peers {
+                let header = format!("[wireguard.{name}.peer.{peer}]");
+                section(header, &config.words(Defaults::Implied));
             }
         }
         sections.join("\n")

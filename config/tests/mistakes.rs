@@ -54,7 +54,7 @@ fn a_misspelt_section_names_the_near_one() {
 1:2: unknown section "prot"
   help: did you mean `[port]`?
 2:2: unknown section "colours"
-  help: the sections are `daemon`, `switch`, `vlan`, `port`, `fdb`, `segment`, `vpn`
+  help: the sections are `daemon`, `switch`, `vlan`, `port`, `fdb`, `segment`, `vpn`, `wireguard`
 "##,
     );
 }
@@ -81,9 +81,6 @@ web = "127.0.0.1:9734"
 [uplink.eth0]
 port = "host"
 
-[wireguard.road]
-vlan = 10
-
 [port.web1]
 type = "netdev"
 device = "tap0"
@@ -97,9 +94,7 @@ vlan = { access = 10 }
   help: take the line out
 5:2: this version of weft has no `[uplink]`
   help: take the section out
-8:2: this version of weft has no `[wireguard]`
-  help: take the section out
-14:6: port web1: this version of weft has no `io = "xdp"`
+11:6: port web1: this version of weft has no `io = "xdp"`
   help: write `io = "packet"`, or leave `io` away
 "##,
     );

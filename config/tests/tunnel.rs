@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use weft_config::{
-    Cipher, Config, Edit, Endpoint, VpnConfig,
+    Cipher, Config, Edit, Endpoint, OwnKey, OwnKeys, VpnConfig,
     api::{AddPeer, AddSegment, SetPeer},
     diff,
 };
@@ -98,20 +98,23 @@ fn little_is_needed() {
 
 #[test]
 fn a_peer_with_an_own_key_is_named() {
-    let vpn = parsed(FILE).vpn.unwrap();
+    let config = parsed(FILE);
+    let check = |own: &[PublicKey]| {
+        config.check_own_keys(&OwnKeys { vpn: own.to_vec(), ..OwnKeys::default() })
+    };
     let (alice, bob): (PublicKey, PublicKey) = (ALICE.parse().unwrap(), BOB.parse().unwrap());
     let base: PublicKey = "CQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".parse().unwrap();
-    assert_eq!(vpn.check_own_keys(&[]), Ok(()));
-    assert_eq!(vpn.check_own_keys(&[base]), Ok(()));
-    assert_eq!(vpn.check_own_keys(&[base, bob]).unwrap_err().peer, "roaming");
-    let error = vpn.check_own_keys(&[alice]).unwrap_err().to_string();
+    assert_eq!(check(&[]), Ok(()));
+    assert_eq!(check(&[base]), Ok(()));
+    assert_eq!(check(&[base, bob]).unwrap_err(), OwnKey::Peer { peer: "roaming".to_owned() });
+    let error = check(&[alice]).unwrap_err().to_string();
     assert!(error.starts_with("peer berlin: `public-key` is this host's own key"), "{error}");
 }
 
 #[test]
 fn every_key_file_is_named() {
-    let vpn = parsed(FILE).vpn.unwrap();
-    let files: Vec<String> = vpn
+    let config = parsed(FILE);
+    let files: Vec<String> = config
         .key_files()
         .into_iter()
         .map(|file| format!("{} {} {:?}", file.place, file.path, file.content))
@@ -119,8 +122,8 @@ fn every_key_file_is_named() {
     assert_eq!(
         files,
         [
-            "vpn: `private-key-file` /etc/weft/vpn.key Private",
-            "vpn: `previous-private-key-file` /etc/weft/old.key Private",
+            "vpn: `private-key-file` /etc/weft/vpn.key Private(Vpn)",
+            "vpn: `previous-private-key-file` /etc/weft/old.key Private(Vpn)",
             "peer berlin: `preshared-key-file` /etc/weft/berlin.psk Preshared",
         ]
     );

@@ -52,12 +52,12 @@ impl Check {
             Ok(config) => config,
             Err(mistakes) => return Err(source.refusal(&mistakes, output)),
         };
-        let Findings { mistakes, notes } =
-            config.vpn.as_ref().map(keyfile::look).unwrap_or_default();
+        let Findings { mistakes, notes } = keyfile::look(&config);
         if !mistakes.is_empty() {
             let lines = mistakes.iter().map(|mistake| format!("{}: {mistake}", source.name));
             return Err(Failure::failed("key-file", lines.collect::<Vec<_>>().join("\n")));
         }
+        let notes = config.notes().into_iter().chain(notes).collect();
         output.value(&Checked { file: &self.file, valid: true, notes }, |checked| {
             let mut text: String =
                 checked.notes.iter().map(|note| format!("note: {}\n", clean(note))).collect();

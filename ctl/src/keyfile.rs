@@ -8,8 +8,8 @@ use std::{
 };
 
 use weft_config::{
-    VpnConfig,
-    keyfile::{self, Content, KeyFile, KeyFileError},
+    Config, OwnKeys,
+    keyfile::{self, Content, KeyFile, KeyFileError, Owner},
     limits::KEY_FILE_MAX,
 };
 use weft_vpn::PublicKey;
@@ -38,12 +38,16 @@ enum Unread {
 }
 
 /// Looks at every key file that a configuration names.
-pub(crate) fn look(vpn: &VpnConfig) -> Findings {
+pub(crate) fn look(config: &Config) -> Findings {
     let mut findings = Findings::default();
-    let mut own = Vec::new();
-    for file in vpn.key_files() {
+    let mut own = OwnKeys::default();
+    for file in config.key_files() {
         match examine(&file) {
-            Ok(public) => own.extend(public),
+            Ok(None) => {}
+            Ok(Some((Owner::Vpn, key))) => own.vpn.push(key),
+            Ok(Some((Owner::Wireguard(name), key))) => {
+                own.wireguard.insert(name, key);
+            }
             Err(Unread::Unknown(why)) => {
                 findings.notes.push(format!("{}: {} {why}", file.place, file.path));
             }
@@ -59,7 +63,7 @@ pub(crate) fn look(vpn: &VpnConfig) -> Findings {
             )),
         }
     }
-    if let Err(own) = vpn.check_own_keys(&own) {
+    if let Err(own) = config.check_own_keys(&own) {
         findings.mistakes.push(own.to_string());
     }
     findings
@@ -67,14 +71,14 @@ pub(crate) fn look(vpn: &VpnConfig) -> Findings {
 
 fn advice(file: &KeyFile<'_>) -> String {
     let command = match file.content {
-        Content::Private => "generate",
+        Content::Private(_) => "generate",
         Content::Preshared => "psk",
     };
     format!("`weftctl key {command} --out {}` makes one", file.path)
 }
 
-/// Reads the key out of a file; of a private one, returns the public one.
-fn examine(file: &KeyFile<'_>) -> Result<Option<PublicKey>, Unread> {
+/// Reads the key out of a file; of a private one, returns the public one and whose it is.
+fn examine(file: &KeyFile<'_>) -> Result<Option<(Owner, PublicKey)>, Unread> {
     let is_credential = Path::new(file.path).starts_with(CREDENTIALS);
     let unread = |error: io::Error| match error.kind() {
         ErrorKind::PermissionDenied => Unread::Unknown("is not for you to look at: not checked"),
@@ -91,8 +95,10 @@ fn examine(file: &KeyFile<'_>) -> Result<Option<PublicKey>, Unread> {
     )
     .map_err(Unread::Refused)?;
     let bytes = File::open(file.path).and_then(read).map_err(unread)?;
-    match file.content {
-        Content::Private => keyfile::private_key(file.path, &bytes).map(|key| Some(key.public())),
+    match &file.content {
+        Content::Private(owner) => {
+            keyfile::private_key(file.path, &bytes).map(|key| Some((owner.clone(), key.public())))
+        }
         Content::Preshared => keyfile::preshared_key(file.path, &bytes).map(|_| None),
     }
     .map_err(Unread::Refused)

@@ -15,7 +15,7 @@ use crate::{
     api::{AddFdb, AddPeer, AddPort, AddSegment, AddSwitch, AddVlan, SetPeer, SetPort},
     diff::diff,
     model::Config,
-    names::{Kind, check, nearest, quoted},
+    names::{Kind, check, nearest, plain, quoted},
     words::{NotToml, vlan_id_words},
 };
 
@@ -132,7 +132,7 @@ impl<'t> Text<'t> {
         Ok(Self { text, config, layout, tree })
     }
 
-    fn names(&self, kind: Kind) -> Vec<&str> {
+    fn names(&self, kind: Kind<'_>) -> Vec<&str> {
         match kind {
             Kind::Port => self.config.ports.keys().map(String::as_str).collect(),
             Kind::Switch => self.config.switches.keys().map(String::as_str).collect(),
@@ -142,10 +142,15 @@ impl<'t> Text<'t> {
                 let vpn = self.config.vpn.iter();
                 vpn.flat_map(|vpn| vpn.peers.keys()).map(String::as_str).collect()
             }
+            Kind::Wireguard => self.config.wireguard.keys().map(String::as_str).collect(),
+            Kind::WireguardPeer(adapter) => {
+                let adapter = self.config.wireguard.get(adapter).into_iter();
+                adapter.flat_map(|adapter| adapter.peers.keys()).map(String::as_str).collect()
+            }
         }
     }
 
-    fn find(&self, kind: Kind, name: &str) -> Result<(), EditError> {
+    fn find(&self, kind: Kind<'_>, name: &str) -> Result<(), EditError> {
         let names = self.names(kind);
         if names.contains(&name) {
             return Ok(());
@@ -156,7 +161,7 @@ impl<'t> Text<'t> {
 
     fn add(
         &self,
-        kind: Kind,
+        kind: Kind<'_>,
         name: &str,
         table: &Map<String, Value>,
         may_exist: bool,
@@ -164,7 +169,10 @@ impl<'t> Text<'t> {
         let what = format!("{} {}", kind.label(), plain(name));
         check(kind, name).map_err(|wrong| EditError::Invalid {
             message: format!("the {} name {} {wrong}", kind.word(), quoted(name)),
-            help: Some("a name has up to 32 letters, digits, `-` and `_`".to_owned()),
+            help: Some(format!(
+                "a name has up to {} letters, digits, `-` and `_`",
+                kind.name_max()
+            )),
         })?;
         if kind == Kind::Peer && self.config.vpn.is_none() {
             return Err(EditError::Invalid {
@@ -189,7 +197,7 @@ impl<'t> Text<'t> {
         let replaced =
             Layout::read(&without).ok_or_else(|| EditError::Layout { what: what.clone() })?;
         let replaced =
-            replaced.append(kind.path(), &format!("[{path}]"), &table).map_err(not_toml)?;
+            replaced.append(&kind.path(), &format!("[{path}]"), &table).map_err(not_toml)?;
         let of_its_own =
             |path_of: &str| path_of == path || path_of.starts_with(&format!("{path}."));
         let mut differences = diff(self.config, &Config::parse(&replaced)?);
@@ -203,13 +211,13 @@ impl<'t> Text<'t> {
 
     fn append(
         &self,
-        kind: Kind,
+        kind: Kind<'_>,
         name: &str,
         table: &Map<String, Value>,
         what: &str,
     ) -> Result<String, EditError> {
         let mut wanted = self.tree.clone();
-        if let Some(tables) = tables_mut(&mut wanted, kind.path()) {
+        if let Some(tables) = tables_mut(&mut wanted, &kind.path()) {
             tables.insert(name.to_owned(), Value::Object(table.clone()));
         }
         let inline = self.layout.set_inline(&inside(kind, name), table).map_err(not_toml)?;
@@ -217,13 +225,18 @@ impl<'t> Text<'t> {
             Some(text) => text,
             None => self
                 .layout
-                .append(kind.path(), &format!("[{}.{name}]", kind.section()), table)
+                .append(&kind.path(), &format!("[{}.{name}]", kind.section()), table)
                 .map_err(not_toml)?,
         };
         checked(text, wanted, what)
     }
 
-    fn set(&self, kind: Kind, name: &str, keys: &Map<String, Value>) -> Result<String, EditError> {
+    fn set(
+        &self,
+        kind: Kind<'_>,
+        name: &str,
+        keys: &Map<String, Value>,
+    ) -> Result<String, EditError> {
         self.find(kind, name)?;
         let what = format!("{} {name}", kind.label());
         let path = inside(kind, name);
@@ -251,7 +264,7 @@ impl<'t> Text<'t> {
         Ok(if is_same { self.text.to_owned() } else { text })
     }
 
-    fn remove(&self, kind: Kind, name: &str) -> Result<String, EditError> {
+    fn remove(&self, kind: Kind<'_>, name: &str) -> Result<String, EditError> {
         if kind == Kind::Switch && name == "main" {
             return Err(EditError::Invalid {
                 message: "the switch main is always there".to_owned(),
@@ -265,7 +278,7 @@ impl<'t> Text<'t> {
             return Err(EditError::InUse { what, users });
         }
         let mut wanted = self.tree.clone();
-        if let Some(tables) = tables_mut(&mut wanted, kind.path()) {
+        if let Some(tables) = tables_mut(&mut wanted, &kind.path()) {
             tables.remove(name);
         }
         let text = self.layout.remove(&inside(kind, name));
@@ -273,25 +286,33 @@ impl<'t> Text<'t> {
     }
 
     /// Returns what refers to a name.
-    fn users(&self, kind: Kind, name: &str) -> Vec<String> {
+    fn users(&self, kind: Kind<'_>, name: &str) -> Vec<String> {
         let named = |value: Option<&Value>| value.is_some_and(|value| names_inside(value, name));
         // Who refers to what, and by which key.
-        let references: &[(Kind, &str)] = match kind {
-            Kind::Switch => &[(Kind::Port, "switch"), (Kind::Segment, "switch")],
-            Kind::Vlan => &[(Kind::Port, "vlan"), (Kind::Segment, "vlan")],
+        let references: &[(Kind<'_>, &str)] = match kind {
+            Kind::Switch => {
+                &[(Kind::Port, "switch"), (Kind::Segment, "switch"), (Kind::Wireguard, "switch")]
+            }
+            Kind::Vlan => {
+                &[(Kind::Port, "vlan"), (Kind::Segment, "vlan"), (Kind::Wireguard, "vlan")]
+            }
             Kind::Segment => &[(Kind::Peer, "segments")],
-            Kind::Port | Kind::Peer => &[],
+            Kind::Port | Kind::Peer | Kind::Wireguard | Kind::WireguardPeer(_) => &[],
         };
         let mut users = Vec::new();
         for (user, key) in references {
-            let tables = tables(&self.tree, user.path()).into_iter().flatten();
+            let tables = tables(&self.tree, &user.path()).into_iter().flatten();
             let using = tables.filter(|(_, table)| named(table.get(key)));
             users.extend(using.map(|(name, _)| format!("{} {name}", user.label())));
         }
         let key = match kind {
             Kind::Port => "port",
             Kind::Vlan => "vlan",
-            Kind::Switch | Kind::Segment | Kind::Peer => return users,
+            Kind::Switch
+            | Kind::Segment
+            | Kind::Peer
+            | Kind::Wireguard
+            | Kind::WireguardPeer(_) => return users,
         };
         let entries = self.entries().iter().filter(|entry| named(entry.get(key)));
         users.extend(entries.map(|entry| {
@@ -302,8 +323,8 @@ impl<'t> Text<'t> {
 }
 
 /// Returns the keys that lead to something with a name.
-fn inside(kind: Kind, name: &str) -> Vec<&str> {
-    kind.path().iter().copied().chain([name]).collect()
+fn inside<'n>(kind: Kind<'n>, name: &'n str) -> Vec<&'n str> {
+    kind.path().into_iter().chain([name]).collect()
 }
 
 fn tables<'a>(tree: &'a Map<String, Value>, path: &[&str]) -> Option<&'a Map<String, Value>> {
@@ -343,15 +364,6 @@ fn not_toml(error: NotToml) -> EditError {
     EditError::Invalid { message: error.to_string(), help: None }
 }
 
-/// Returns a name as it stands in messages.
-fn plain(name: &str) -> String {
-    if (1..=40).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic()) {
-        name.to_owned()
-    } else {
-        quoted(name)
-    }
-}
-
 /// Returns the text if it says what is wanted, and nothing else.
 fn checked(text: String, mut wanted: Map<String, Value>, what: &str) -> Result<String, EditError> {
     let failed = || EditError::Layout { what: what.to_owned() };
@@ -359,6 +371,9 @@ fn checked(text: String, mut wanted: Map<String, Value>, what: &str) -> Result<S
     for tree in [&mut tree, &mut wanted] {
         if let Some(Value::Object(vpn)) = tree.get_mut("vpn") {
             without_empty(vpn);
+        }
+        if let Some(Value::Object(adapters)) = tree.get_mut("wireguard") {
+            adapters.values_mut().filter_map(Value::as_object_mut).for_each(without_empty);
         }
         without_empty(tree);
     }

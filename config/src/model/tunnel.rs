@@ -42,27 +42,6 @@ impl VpnConfig {
     /// Where datagrams come in unless told otherwise.
     pub const LISTEN: SocketAddr =
         SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::UNSPECIFIED), 51_900);
-
-    /// Checks that no peer has one of this host's own keys: the text alone does not tell.
-    ///
-    /// # Errors
-    /// Names the peer that has.
-    pub fn check_own_keys(&self, own: &[PublicKey]) -> Result<(), OwnKey> {
-        match self.peers.iter().find(|(_, peer)| own.contains(&peer.public_key)) {
-            Some((name, _)) => Err(OwnKey { peer: name.clone() }),
-            None => Ok(()),
-        }
-    }
-}
-
-/// A peer has this host's own key.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "peer {peer}: `public-key` is this host's own key; write the one that `weftctl key public` says there"
-)]
-pub struct OwnKey {
-    /// The peer's name.
-    pub peer: String,
 }
 
 /// Another host.

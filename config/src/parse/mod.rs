@@ -1,6 +1,7 @@
 //! The configuration file: text in, a [`Config`] that is right by its type out, or every mistake with its place.
 //! Opens no file and knows no device.
 
+mod claims;
 mod fdb;
 mod port;
 mod report;
@@ -10,10 +11,12 @@ mod syntax;
 mod table;
 mod vlan;
 mod vpn;
+mod wireguard;
 
 use toml::de::{DeTable, DeValue};
 
 use self::{
+    claims::Claims,
     report::Report,
     sections::Declared,
     table::{Field, Table, listed},
@@ -22,14 +25,15 @@ use crate::{
     error::ConfigErrors,
     limits::TEXT_MAX,
     model::Config,
-    names::{Kind, nearest, quoted},
+    names::{Kind, nearest, plain, quoted},
     words::VPN_KEYS,
 };
 
 /// The sections of the file.
-const SECTIONS: &[&str] = &["daemon", "switch", "vlan", "port", "fdb", "segment", "vpn"];
+const SECTIONS: &[&str] =
+    &["daemon", "switch", "vlan", "port", "fdb", "segment", "vpn", "wireguard"];
 /// Sections of the file format that this version lacks.
-const LACKING: &[&str] = &["uplink", "wireguard"];
+const LACKING: &[&str] = &["uplink"];
 
 impl Config {
     /// Reads the text of a configuration file.
@@ -79,9 +83,13 @@ fn read<'a>(tree: &'a DeTable<'a>, report: &mut Report) -> Config {
         fdb::entries(&field, &declared, &placed, &mut config, report);
     }
     segment::segments(&segments, &declared, &mut config, report);
+    let mut claims = Claims::default();
     if let Some(table) = root.get("vpn").and_then(|section| section_table(&section, report)) {
-        config.vpn = vpn::vpn(&table, &declared, ports.len(), report);
+        config.vpn = vpn::vpn(&table, &declared, ports.len(), &mut claims, report);
     }
+    let adapters = named(&root, Kind::Wireguard, report);
+    let others = ports.len() + config.vpn.as_ref().map_or(0, |vpn| vpn.peers.len());
+    wireguard::adapters(&adapters, &declared, others, &mut claims, &mut config, report);
     config
 }
 
@@ -134,7 +142,7 @@ struct Named<'a> {
 
 /// Returns the tables of a section in the order of the text; wrong names are mistakes. The section is in `parent`
 /// under the last part of its path.
-fn named<'a>(parent: &Table<'a>, kind: Kind, report: &mut Report) -> Vec<Named<'a>> {
+fn named<'a>(parent: &Table<'a>, kind: Kind<'a>, report: &mut Report) -> Vec<Named<'a>> {
     let section = kind.section();
     let field = kind.path().last().and_then(|key| parent.get(key));
     let Some(field) = field else { return Vec::new() };
@@ -147,7 +155,7 @@ fn named<'a>(parent: &Table<'a>, kind: Kind, report: &mut Report) -> Vec<Named<'
     let mut named = Vec::new();
     for (key, value) in tables {
         let name: &'a str = key.get_ref();
-        let place = format!("{} {}", kind.label(), shown(name));
+        let place = format!("{} {}", kind.label(), plain(name));
         if let Err(wrong) = crate::names::check(kind, name) {
             report
                 .add(key.span(), format!("the {} name {} {wrong}", kind.word(), quoted(name)))
@@ -171,25 +179,17 @@ fn named<'a>(parent: &Table<'a>, kind: Kind, report: &mut Report) -> Vec<Named<'
     named
 }
 
-fn shown(name: &str) -> String {
-    if (1..=40).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic()) {
-        name.to_owned()
-    } else {
-        quoted(name)
-    }
-}
-
 /// Returns a right name that looks like a wrong one.
-fn suggested(kind: Kind, name: &str) -> String {
+fn suggested(kind: Kind<'_>, name: &str) -> String {
     let tame = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
-    let name: String = name.chars().map(tame).take(crate::limits::NAME_MAX - 1).collect();
+    let name: String = name.chars().map(tame).take(kind.name_max() - 1).collect();
     let name = name.trim_matches('-');
     match kind {
         Kind::Vlan => {
             let lettered = format!("v{name}");
             if crate::names::check(kind, name).is_ok() { name.to_owned() } else { lettered }
         }
-        _ if name.is_empty() => format!("{}1", kind.label()),
+        _ if name.is_empty() => format!("{}1", kind.path().last().unwrap_or(&"name")),
         _ => name.to_owned(),
     }
 }

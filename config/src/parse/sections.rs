@@ -140,21 +140,32 @@ impl<'a> Declared<'a> {
         self.vlans.get(name).copied()
     }
 
-    /// Tells whether something of this kind has this name; nothing refers to peers.
-    pub(super) fn has(&self, kind: Kind, name: &str) -> bool {
+    /// Tells whether something of this kind has this name; nothing refers to adapters and peers.
+    pub(super) fn has(&self, kind: Kind<'_>, name: &str) -> bool {
         match kind {
             Kind::Switch => self.switches.contains_key(name),
             Kind::Vlan => self.vlans.contains_key(name),
             Kind::Port => self.ports.contains_key(name),
             Kind::Segment => self.segments.contains_key(name),
-            Kind::Peer => false,
+            Kind::Peer | Kind::Wireguard | Kind::WireguardPeer(_) => false,
         }
+    }
+
+    /// Reads a table's `switch`; absent, it is the one that is always there.
+    pub(super) fn switch(&self, table: &Table<'a>, report: &mut Report) -> Option<&'a str> {
+        let Some(field) = table.get("switch") else { return Some("main") };
+        let name = field.text("a switch's name", report)?;
+        if !self.has(Kind::Switch, name) {
+            self.unknown(Kind::Switch, name, &table.place, field.span(), report);
+            return None;
+        }
+        Some(name)
     }
 
     /// Refuses a name that nothing has, and names the near one.
     pub(super) fn unknown(
         &self,
-        kind: Kind,
+        kind: Kind<'_>,
         name: &str,
         place: &str,
         span: Range<usize>,
@@ -163,7 +174,7 @@ impl<'a> Declared<'a> {
         let candidates: Vec<&str> = match kind {
             _ if report.is_full() => Vec::new(),
             Kind::Segment => self.segments.keys().copied().collect(),
-            Kind::Peer => Vec::new(),
+            Kind::Peer | Kind::Wireguard | Kind::WireguardPeer(_) => Vec::new(),
             Kind::Switch => self.switches.keys().copied().collect(),
             Kind::Vlan => self.vlans.keys().copied().collect(),
             Kind::Port => self.ports.keys().copied().collect(),

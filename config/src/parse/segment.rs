@@ -14,7 +14,6 @@ use super::{
 use crate::{
     limits::{SEGMENT_ID, SEGMENTS_MAX},
     model::{Config, SegmentConfig},
-    names::Kind,
     words::SEGMENT_KEYS,
 };
 
@@ -57,16 +56,7 @@ fn segment<'a>(
     let id = id_field.as_ref().and_then(|field| id(field, report));
     let vlan_field = table.require_like("vlan", "10", report);
     let vlan = vlan_field.as_ref().and_then(|field| vlan(field, declared, report));
-    let switch = match table.get("switch") {
-        None => Some("main"),
-        Some(field) => field.text("a switch's name", report).filter(|name| {
-            let known = declared.has(Kind::Switch, name);
-            if !known {
-                declared.unknown(Kind::Switch, name, &table.place, field.span(), report);
-            }
-            known
-        }),
-    };
+    let switch = declared.switch(table, report);
     let answer_arp = table.get("answer-arp").and_then(|field| field.flag(report)).unwrap_or(false);
     if let (Some(id), Some(field)) = (id, &id_field) {
         if let Some((other, span)) = taken.ids.get(&id) {

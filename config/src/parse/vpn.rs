@@ -11,9 +11,11 @@ use std::{
 
 use weft_vpn::PublicKey;
 
-use self::endpoint::{endpoint, listen};
+pub(super) use self::endpoint::{endpoint, listen};
 use super::{
-    Named, named,
+    Named,
+    claims::{Claim, Claims},
+    named,
     port::as_set,
     report::Report,
     sections::Declared,
@@ -26,22 +28,36 @@ use crate::{
     words::{PEER_KEYS, VPN_KEYS},
 };
 
+/// The UDP port in examples, and the default.
+const PORT: u16 = 51_900;
+
 /// Reads the section; `ports` is how many ports there are beside the peers.
 pub(super) fn vpn(
     table: &Table<'_>,
     declared: &Declared<'_>,
     ports: usize,
+    claims: &mut Claims,
     report: &mut Report,
 ) -> Option<VpnConfig> {
     table.refuse_unknown(VPN_KEYS, report);
-    let listen = match table.get("listen") {
+    let claim = |span: Range<usize>| Claim { place: table.place.clone(), span };
+    let listen_field = table.get("listen");
+    let listen = match &listen_field {
         None => Some(VpnConfig::LISTEN),
-        Some(field) => listen(&field, report),
+        Some(field) => listen(field, PORT, report),
     };
+    if let Some(listen) = listen {
+        let span = listen_field.map_or_else(|| table.span.clone(), |field| field.span());
+        claims.listen(listen, claim(span), report);
+    }
     let own_field = table.require("private-key-file", report);
-    let own = own_field.as_ref().and_then(|field| key_file(field, report));
+    let own = own_field
+        .as_ref()
+        .and_then(|field| key_file(field, crate::words::example(field.key), report));
     let previous_field = table.get("previous-private-key-file");
-    let previous = previous_field.as_ref().and_then(|field| key_file(field, report));
+    let previous = previous_field
+        .as_ref()
+        .and_then(|field| key_file(field, crate::words::example(field.key), report));
     if let (Some(own), Some(field)) = (&own, &previous_field)
         && previous.as_ref() == Some(own)
     {
@@ -52,6 +68,12 @@ pub(super) fn vpn(
             )
             .note("the same file")
             .help("write the file with the key from before, or take the line out");
+    } else {
+        for (key, field) in [(&own, &own_field), (&previous, &previous_field)] {
+            if let (Some(key), Some(field)) = (key, field) {
+                claims.key_file(key, claim(field.span()), report);
+            }
+        }
     }
     let dscp = table
         .get("dscp")
@@ -102,7 +124,9 @@ fn peer<'a>(
 ) -> Option<PeerConfig> {
     table.refuse_unknown(PEER_KEYS, report);
     let key_field = table.require("public-key", report);
-    let key = key_field.as_ref().and_then(|field| public_key(field, report));
+    let key = key_field.as_ref().and_then(|field| {
+        public_key(field, "write what `weftctl key public` says on that host", report)
+    });
     if let (Some(key), Some(field)) = (key, &key_field) {
         if let Some((other, span)) = keys.get(&key) {
             report
@@ -114,8 +138,10 @@ fn peer<'a>(
             keys.insert(key, (name, field.span()));
         }
     }
-    let endpoint = table.get("endpoint").map(|field| endpoint(&field, report));
-    let preshared = table.get("preshared-key-file").map(|field| key_file(&field, report));
+    let endpoint = table.get("endpoint").map(|field| endpoint(&field, PORT, report));
+    let preshared = table
+        .get("preshared-key-file")
+        .map(|field| key_file(&field, crate::words::example(field.key), report));
     let ciphers = table.get("ciphers").map_or(Some(Vec::new()), |field| ciphers(&field, report));
     let segments = table
         .get("segments")
@@ -130,7 +156,11 @@ fn peer<'a>(
 }
 
 /// Reads a public key. What it is instead is not quoted: it may be a private one.
-fn public_key(field: &Field<'_, '_>, report: &mut Report) -> Option<PublicKey> {
+pub(super) fn public_key(
+    field: &Field<'_, '_>,
+    help: &str,
+    report: &mut Report,
+) -> Option<PublicKey> {
     let text = field.text("a public key in base64", report)?;
     match text.parse() {
         Ok(key) => Some(key),
@@ -138,14 +168,18 @@ fn public_key(field: &Field<'_, '_>, report: &mut Report) -> Option<PublicKey> {
             report
                 .add(field.span(), format!("{}: `public-key` is no key: {error}", field.place))
                 .note("not a public key")
-                .help("write what `weftctl key public` says on that host");
+                .help(help);
             None
         }
     }
 }
 
 /// Reads the path of a file that only the daemon opens.
-fn key_file(field: &Field<'_, '_>, report: &mut Report) -> Option<String> {
+pub(super) fn key_file(
+    field: &Field<'_, '_>,
+    example: &str,
+    report: &mut Report,
+) -> Option<String> {
     let text = field.text("the path of a file", report)?;
     let wrong = if looks_like_key(text) {
         // Whatever it is, it is not repeated.
@@ -172,7 +206,7 @@ fn key_file(field: &Field<'_, '_>, report: &mut Report) -> Option<String> {
     report
         .add(field.span(), message)
         .note("not a file's path")
-        .help(format!("for example {}", crate::words::example(field.key)));
+        .help(format!("for example {example}"));
     None
 }
 

@@ -9,30 +9,31 @@ use crate::{
     names::quoted,
 };
 
-/// The port in examples, and the default.
-const PORT: u16 = 51_900;
-
-/// Reads `listen`.
-pub(super) fn listen(field: &Field<'_, '_>, report: &mut Report) -> Option<SocketAddr> {
+/// Reads `listen`; `port` is the one in examples.
+pub(in crate::parse) fn listen(
+    field: &Field<'_, '_>,
+    port: u16,
+    report: &mut Report,
+) -> Option<SocketAddr> {
     let text = field.text("an address and a port", report)?;
     let parsed = text.parse::<SocketAddr>();
     let (wrong, help) = match parsed {
         Ok(address) if address.port() == 0 => (
             "has no port".to_owned(),
-            format!("for example \"{}:{PORT}\"", bracketed(address.ip())),
+            format!("for example \"{}:{port}\"", bracketed(address.ip())),
         ),
         Ok(address) if address.ip().is_multicast() => {
-            ("is a group's address".to_owned(), all_addresses())
+            ("is a group's address".to_owned(), all_addresses(port))
         }
         Ok(address) => return Some(address),
         Err(_) => match (text.parse::<IpAddr>(), text.trim_start_matches(':').parse::<u16>()) {
             (Ok(address), _) => {
-                ("has no port".to_owned(), format!("write \"{}:{PORT}\"", bracketed(address)))
+                ("has no port".to_owned(), format!("write \"{}:{port}\"", bracketed(address)))
             }
             (_, Ok(port)) if port != 0 => {
                 ("has no address".to_owned(), format!("for every address, write \"[::]:{port}\""))
             }
-            _ => ("is no address with a port".to_owned(), all_addresses()),
+            _ => ("is no address with a port".to_owned(), all_addresses(port)),
         },
     };
     report
@@ -42,14 +43,18 @@ pub(super) fn listen(field: &Field<'_, '_>, report: &mut Report) -> Option<Socke
     None
 }
 
-fn all_addresses() -> String {
-    format!("for every address \"[::]:{PORT}\", for those of IPv4 \"0.0.0.0:{PORT}\"")
+fn all_addresses(port: u16) -> String {
+    format!("for every address \"[::]:{port}\", for those of IPv4 \"0.0.0.0:{port}\"")
 }
 
-/// Reads `endpoint`.
-pub(super) fn endpoint(field: &Field<'_, '_>, report: &mut Report) -> Option<Endpoint> {
+/// Reads `endpoint`; `port` is the one in examples.
+pub(in crate::parse) fn endpoint(
+    field: &Field<'_, '_>,
+    port: u16,
+    report: &mut Report,
+) -> Option<Endpoint> {
     let text = field.text("an address or a name, and a port", report)?;
-    match parsed(text) {
+    match parsed(text, port) {
         Ok(endpoint) => Some(endpoint),
         Err(Wrong { what, help }) => {
             report
@@ -72,19 +77,22 @@ fn wrong(what: impl Into<String>, help: impl Into<String>) -> Wrong {
     Wrong { what: what.into(), help: help.into() }
 }
 
-fn parsed(text: &str) -> Result<Endpoint, Wrong> {
-    const EXAMPLES: &str =
-        "\"berlin.example.net:51900\", \"192.0.2.1:51900\" or \"[2001:db8::1]:51900\"";
+fn parsed(text: &str, example: u16) -> Result<Endpoint, Wrong> {
+    let examples = || {
+        format!(
+            "for example \"berlin.example.net:{example}\", \"192.0.2.1:{example}\" or \"[2001:db8::1]:{example}\""
+        )
+    };
     if let Ok(address) = text.parse::<SocketAddr>() {
         return reachable(address).map(Endpoint::Address);
     }
     if let Ok(address) = text.parse::<IpAddr>() {
-        return Err(wrong("has no port", format!("write \"{}:{PORT}\"", bracketed(address))));
+        return Err(wrong("has no port", format!("write \"{}:{example}\"", bracketed(address))));
     }
     let Some((host, port)) = text.rsplit_once(':') else {
         let help = match host_mistake(text) {
-            None => format!("write \"{text}:{PORT}\""),
-            Some(_) => format!("for example {EXAMPLES}"),
+            None => format!("write \"{text}:{example}\""),
+            Some(_) => examples(),
         };
         return Err(wrong("has no port", help));
     };
@@ -102,7 +110,7 @@ fn parsed(text: &str) -> Result<Endpoint, Wrong> {
     }
     match host_mistake(host) {
         None => Ok(Endpoint::Name { host: host.to_ascii_lowercase(), port }),
-        Some(mistake) => Err(wrong(mistake, format!("for example {EXAMPLES}"))),
+        Some(mistake) => Err(wrong(mistake, examples())),
     }
 }
 
@@ -171,7 +179,7 @@ mod tests {
             ("a-b_c.1x.example.:7", "a-b_c.1x.example.:7"),
             (&long, &long),
         ] {
-            assert_eq!(parsed(text).unwrap().to_string(), expected, "{text}");
+            assert_eq!(parsed(text, 51_900).unwrap().to_string(), expected, "{text}");
         }
     }
 
@@ -208,7 +216,7 @@ mod tests {
             ("[ff02::1]:51900", "is the address of many hosts", "write the peer's own"),
             ("255.255.255.255:1", "is the address of many hosts", "write the peer's own"),
         ] {
-            let Wrong { what: said, help: helped } = parsed(text).unwrap_err();
+            let Wrong { what: said, help: helped } = parsed(text, 51_900).unwrap_err();
             assert_eq!(said, what, "{text}");
             assert!(helped.starts_with(help), "{text}: {helped}");
         }

@@ -6,7 +6,10 @@ use weft_config::{
     diff,
 };
 
-use super::{secrets::SecretsError, state::Control, tunnels::read_secrets};
+use super::{
+    secrets::{Secrets, SecretsError},
+    state::Control,
+};
 use crate::config_file::FileError;
 
 /// Whether a change outlives the daemon.
@@ -115,9 +118,9 @@ impl Control {
         let config = Config::parse(text.as_deref().unwrap_or_default())
             .map_err(|errors| errors.with_name(&name))?;
         let changes = diff(&self.config, &config);
-        let secrets = read_secrets(&config)?;
+        let secrets = Secrets::read(&config).whole()?;
         self.file.know(text.clone());
-        self.put(text.unwrap_or_default(), config, Ok(secrets)).await;
+        self.put(text.unwrap_or_default(), config, secrets).await;
         Ok(changes)
     }
 
@@ -128,14 +131,14 @@ impl Control {
         file: Option<String>,
     ) -> Result<Changed, ChangeError> {
         let changes = diff(&self.config, &config);
-        let secrets = read_secrets(&config)?;
+        let secrets = Secrets::read(&config).whole()?;
         let mut written = None;
         if let Some(text) = file
             && self.file.write(&text)?
         {
             written = Some(self.file.path().display().to_string());
         }
-        self.put(running, config, Ok(secrets)).await;
+        self.put(running, config, secrets).await;
         Ok(Changed { changes, revision: self.revision(), written })
     }
 }

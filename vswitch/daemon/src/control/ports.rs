@@ -12,10 +12,9 @@ use weft_ports::{Opened, packet, tap, vhost::Line};
 use weft_vlan::VlanSet;
 
 use super::{
-    secrets::{Secrets, SecretsError},
+    secrets::Secrets,
     sockets::SocketTask,
     state::{Control, DEFAULT_MTU, Link, Open, OpenDevice, Port},
-    tunnels::read_secrets,
 };
 use crate::{
     device::{Device, Refusal, Use},
@@ -26,7 +25,7 @@ impl Control {
     /// Puts the first configuration in force. What a killed daemon left on devices that are no ports any more
     /// is undone first.
     pub(crate) async fn begin(&mut self, running: String, config: Config) {
-        let secrets = read_secrets(&config);
+        let secrets = Secrets::read(&config);
         let devices: Vec<&str> =
             config.ports.values().filter(|port| port.enabled).filter_map(device_of).collect();
         for trouble in self.devices.undo_stale(&devices).await {
@@ -37,12 +36,7 @@ impl Control {
 
     /// Puts a configuration in force: closes what it does not have or has otherwise, changes the rules for all
     /// at once, then opens what is new. What did not change is not touched.
-    pub(super) async fn put(
-        &mut self,
-        running: String,
-        config: Config,
-        secrets: Result<Option<Secrets>, SecretsError>,
-    ) {
+    pub(super) async fn put(&mut self, running: String, config: Config, secrets: Secrets) {
         let leaving: Vec<String> = self
             .ports
             .iter()
@@ -95,7 +89,7 @@ impl Control {
             self.tune_tap(&name).await;
         }
         self.put_in_force();
-        self.put_tunnels(secrets).await;
+        self.put_tunnels(secrets.vpn).await;
         self.open_ports().await;
     }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use weft_config::{
-    OwnKey, VpnConfig,
+    Config, OwnKey, OwnKeys, VpnConfig, WireguardConfig,
     keyfile::{self, KeyFileError},
     limits::KEY_FILE_MAX,
 };
@@ -29,7 +29,7 @@ pub(crate) enum SecretsError {
     /// A file must not be used.
     #[error(transparent)]
     KeyFile(#[from] KeyFileError),
-    /// A peer has this host's own key.
+    /// A key of this host is used for something else, too.
     #[error(transparent)]
     OwnKey(#[from] OwnKey),
 }
@@ -42,6 +42,9 @@ impl SecretsError {
                 format!("`weftctl key generate --out {path}` makes one")
             }
             Self::KeyFile(error) => error.help(),
+            Self::OwnKey(OwnKey::Shared { .. }) => {
+                "`weftctl key generate --out FILE` makes another one".to_owned()
+            }
             Self::OwnKey(_) => {
                 "`weftctl key public FILE` on the other host says its key".to_owned()
             }
@@ -49,39 +52,113 @@ impl SecretsError {
     }
 }
 
-/// The keys of `[vpn]`.
+/// The keys that a configuration names, or why a section cannot have its own.
 pub(crate) struct Secrets {
+    /// Those of `[vpn]`.
+    pub(super) vpn: Option<Result<VpnSecrets, SecretsError>>,
+    /// Those of `[wireguard.NAME]`.
+    pub(super) wireguard: BTreeMap<String, Result<WireguardSecrets, SecretsError>>,
+}
+
+/// The keys of `[vpn]`.
+pub(crate) struct VpnSecrets {
     pub(super) private: PrivateKey,
     pub(super) previous: Option<PrivateKey>,
     /// By peer.
     pub(super) preshared: BTreeMap<String, PresharedKey>,
 }
 
+/// The keys of a WireGuard adapter.
+pub(crate) struct WireguardSecrets {
+    pub(super) private: PrivateKey,
+    /// By peer.
+    pub(super) preshared: BTreeMap<String, PresharedKey>,
+}
+
 impl Secrets {
-    /// Reads all key files that are named.
-    ///
-    /// # Errors
-    /// The first that cannot be used, and why.
-    pub(super) fn read(vpn: &VpnConfig) -> Result<Self, SecretsError> {
-        let private_key = |path: &String| -> Result<PrivateKey, SecretsError> {
-            Ok(keyfile::private_key(path, &read(path)?)?)
+    /// Reads all key files that are named. A section whose keys cannot be used does without; others do not suffer.
+    pub(super) fn read(config: &Config) -> Self {
+        let adapters = config.wireguard.iter();
+        let mut secrets = Self {
+            vpn: config.vpn.as_ref().map(VpnSecrets::read),
+            wireguard: adapters
+                .map(|(name, adapter)| (name.clone(), WireguardSecrets::read(adapter)))
+                .collect(),
         };
-        let private = private_key(&vpn.private_key_file)?;
-        let previous = vpn.previous_private_key_file.as_ref().map(private_key).transpose()?;
-        let mut preshared = BTreeMap::new();
-        for (name, peer) in &vpn.peers {
-            if let Some(path) = &peer.preshared_key_file {
-                preshared.insert(name.clone(), keyfile::preshared_key(path, &read(path)?)?);
+        // Each round takes one section's keys away.
+        while let Err(error) = config.check_own_keys(&secrets.own_keys()) {
+            match &error {
+                OwnKey::Peer { .. } => secrets.vpn = Some(Err(error.into())),
+                OwnKey::WireguardPeer { adapter, .. } | OwnKey::Shared { adapter, .. } => {
+                    secrets.wireguard.insert(adapter.clone(), Err(error.into()));
+                }
             }
         }
-        let own: Vec<_> = [Some(&private), previous.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(PrivateKey::public)
-            .collect();
-        vpn.check_own_keys(&own)?;
-        Ok(Self { private, previous, preshared })
+        secrets
     }
+
+    /// Refuses keys of which some cannot be used.
+    ///
+    /// # Errors
+    /// The first that cannot, and why.
+    pub(super) fn whole(self) -> Result<Self, SecretsError> {
+        let adapters = self.wireguard.into_iter().map(|(name, keys)| Ok((name, Ok(keys?))));
+        Ok(Self {
+            vpn: self.vpn.transpose()?.map(Ok),
+            wireguard: adapters.collect::<Result<_, SecretsError>>()?,
+        })
+    }
+
+    fn own_keys(&self) -> OwnKeys {
+        let vpn = self.vpn.iter().flatten();
+        let vpn = vpn.flat_map(|keys| [Some(&keys.private), keys.previous.as_ref()]);
+        let adapters = self.wireguard.iter();
+        OwnKeys {
+            vpn: vpn.flatten().map(PrivateKey::public).collect(),
+            wireguard: adapters
+                .filter_map(|(name, keys)| {
+                    Some((name.clone(), keys.as_ref().ok()?.private.public()))
+                })
+                .collect(),
+        }
+    }
+}
+
+impl VpnSecrets {
+    fn read(vpn: &VpnConfig) -> Result<Self, SecretsError> {
+        let files = vpn.peers.iter();
+        let files = files.map(|(name, peer)| (name, peer.preshared_key_file.as_ref()));
+        Ok(Self {
+            private: private_key(&vpn.private_key_file)?,
+            previous: vpn.previous_private_key_file.as_deref().map(private_key).transpose()?,
+            preshared: preshared_keys(files)?,
+        })
+    }
+}
+
+impl WireguardSecrets {
+    fn read(adapter: &WireguardConfig) -> Result<Self, SecretsError> {
+        let files = adapter.peers.iter();
+        let files = files.map(|(name, peer)| (name, peer.preshared_key_file.as_ref()));
+        Ok(Self {
+            private: private_key(&adapter.private_key_file)?,
+            preshared: preshared_keys(files)?,
+        })
+    }
+}
+
+fn private_key(path: &str) -> Result<PrivateKey, SecretsError> {
+    Ok(keyfile::private_key(path, &read(path)?)?)
+}
+
+/// Reads the preshared keys of peers that have one.
+fn preshared_keys<'a>(
+    files: impl Iterator<Item = (&'a String, Option<&'a String>)>,
+) -> Result<BTreeMap<String, PresharedKey>, SecretsError> {
+    files
+        .filter_map(|(name, path)| Some((name, path?)))
+        .map(|(name, path)| Ok((name.clone(), keyfile::preshared_key(path, &read(path)?)?)))
+        .collect()
 }
 
 /// Reads a key file, which is judged by the descriptor that it is read from.

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use weft_config::Config;
 
 use super::{
+    secrets::Secrets,
     sockets::Connected,
     state::{Control, Link},
     tunnels::Tunnels,
@@ -25,7 +26,9 @@ async fn control(directory: &Path) -> (Control, mpsc::Receiver<Connected>) {
 }
 
 async fn put(control: &mut Control, text: &str) {
-    control.put(text.to_owned(), Config::parse(text).unwrap(), Ok(None)).await;
+    let config = Config::parse(text).unwrap();
+    let secrets = Secrets::read(&config);
+    control.put(text.to_owned(), config, secrets).await;
 }
 
 fn is_open(control: &Control, port: &str) -> bool {

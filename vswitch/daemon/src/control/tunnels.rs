@@ -11,7 +11,7 @@ use std::{
 };
 
 use tokio::sync::{mpsc, oneshot};
-use weft_config::{Cipher, Config, PeerConfig, VpnConfig};
+use weft_config::{Cipher, PeerConfig, VpnConfig};
 use weft_core::{Guards, Isolation, PortId, PortKind, PortSpec};
 use weft_overlay::{SegmentId, probe::ProbeEvent};
 use weft_ports::udp::{self, Segmentation, Socket};
@@ -20,7 +20,7 @@ use weft_vpn::{DownReason, HostConfig, PeerId, PeerState, PublicKey, Suite, Suit
 
 use super::{
     names::{Asking, Resolved, address_of},
-    secrets::{Secrets, SecretsError},
+    secrets::{SecretsError, VpnSecrets},
     state::Control,
 };
 use crate::{
@@ -236,20 +236,15 @@ impl TunnelPort {
     }
 }
 
-/// Reads the keys of a configuration that has tunnels.
-pub(super) fn read_secrets(config: &Config) -> Result<Option<Secrets>, SecretsError> {
-    config.vpn.as_ref().map(Secrets::read).transpose()
-}
-
 impl Control {
     /// Brings the tunnels to what is configured, with these keys.
-    pub(super) async fn put_tunnels(&mut self, secrets: Result<Option<Secrets>, SecretsError>) {
+    pub(super) async fn put_tunnels(&mut self, secrets: Option<Result<VpnSecrets, SecretsError>>) {
         self.tunnels.trouble = None;
         let Some(vpn) = self.config.vpn.clone() else { return self.end_tunnels().await };
         let secrets = match secrets {
-            Ok(Some(secrets)) => secrets,
-            Ok(None) => return,
-            Err(error) => {
+            Some(Ok(secrets)) => secrets,
+            None => return,
+            Some(Err(error)) => {
                 self.end_tunnels().await;
                 tracing::error!(%error, help = error.help(), "no tunnels");
                 self.tunnels.trouble = Some(format!("no tunnels: {error}"));
@@ -272,7 +267,7 @@ impl Control {
         self.put_peers(&vpn, &secrets).await;
     }
 
-    fn begin_tunnels(&mut self, vpn: &VpnConfig, secrets: &Secrets) -> Result<(), String> {
+    fn begin_tunnels(&mut self, vpn: &VpnConfig, secrets: &VpnSecrets) -> Result<(), String> {
         let workers = self.pool.workers();
         let sockets = udp::open(vpn.listen, workers, Segmentation::Kernel)
             .map_err(|error| format!("no tunnels: cannot listen on {}: {error}", vpn.listen))?;
@@ -314,7 +309,7 @@ impl Control {
         Ok(())
     }
 
-    async fn change_keys(&mut self, secrets: &Secrets) -> Result<(), String> {
+    async fn change_keys(&mut self, secrets: &VpnSecrets) -> Result<(), String> {
         let (answer, changed) = oneshot::channel();
         self.tunnels.command(Command::SetKeys(
             secrets.private.clone(),
@@ -345,7 +340,7 @@ impl Control {
     }
 
     /// Brings the peers to what is configured.
-    async fn put_peers(&mut self, vpn: &VpnConfig, secrets: &Secrets) {
+    async fn put_peers(&mut self, vpn: &VpnConfig, secrets: &VpnSecrets) {
         let Some(mut running) = self.tunnels.running.take() else { return };
         let mut leaving = Vec::new();
         for (name, tunnel) in std::mem::take(&mut running.peers) {

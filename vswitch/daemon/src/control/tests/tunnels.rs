@@ -15,8 +15,8 @@ use crate::{
     clock,
     control::{
         peers::{ping, report, reset},
+        secrets::Secrets,
         state::Control,
-        tunnels::read_secrets,
         view::FdbFilter,
     },
 };
@@ -55,7 +55,7 @@ async fn put(control: &mut Control, text: &str) {
     if let Some(vpn) = &mut config.vpn {
         vpn.listen = "127.0.0.1:0".parse().unwrap();
     }
-    let secrets = read_secrets(&config);
+    let secrets = Secrets::read(&config);
     control.put(text.to_owned(), config, secrets).await;
 }
 
