@@ -13,7 +13,7 @@ mod parse;
 mod words;
 
 pub use diff::diff;
-pub use edit::{Edit, EditError};
+pub use edit::{Edit, EditError, PeerChange};
 pub use error::{ConfigErrors, Mistake, Place};
 pub use model::{
     Cipher, Config, DaemonConfig, Endpoint, FdbConfig, NetdevIo, Overlap, OwnKey, OwnKeys,

@@ -7,7 +7,10 @@ use proptest::{collection::vec, option, prelude::*, sample::select, strategy::Un
 use serde_json::{Map, Value, json};
 use weft_config::{
     Config, Edit,
-    api::{AddFdb, AddPeer, AddPort, AddSegment, AddVlan, SetPeer, SetPort},
+    api::{
+        AddFdb, AddPeer, AddPort, AddSegment, AddVlan, AddWireguard, AddWireguardPeer, SetPeer,
+        SetPort,
+    },
     diff,
 };
 
@@ -107,7 +110,7 @@ fn port(number: usize) -> impl Strategy<Value = Map<String, Value>> {
 /// A file with comments and odd spacing. Layouts that nobody glues together are kept apart by blank lines.
 fn file() -> impl Strategy<Value = String> {
     let ports = (0usize..6).prop_flat_map(|count| (0..count).map(port).collect::<Vec<_>>());
-    (ports, any::<[bool; 6]>(), 1usize..=64, tunnels()).prop_map(|(ports, bits, workers, tunnels)| {
+    (ports, any::<[bool; 6]>(), 1usize..=64, tunnels(), adapters()).prop_map(|(ports, bits, workers, tunnels, adapters)| {
         let mut text = String::new();
         let comment = |on: bool, text: &str| if on { text.to_owned() } else { String::new() };
         let _ = write!(text, "{}", comment(bits[0], "# a weft\n# configuration\n\n"));
@@ -120,16 +123,17 @@ fn file() -> impl Strategy<Value = String> {
                 let _ = writeln!(text, "{}{key}   = {value}{}", comment(bits[4], "# key\n"), comment(bits[5], "\t# v"));
             }
         }
-        text + &tunnels
+        text + &tunnels + &adapters
     })
 }
 
+const KEYS: [&str; 2] = [
+    "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=",
+    "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=",
+];
+
 /// Segments and peers, or none.
 fn tunnels() -> impl Strategy<Value = String> {
-    const KEYS: [&str; 2] = [
-        "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=",
-        "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=",
-    ];
     let segment =
         (1u32..=0xff_fffe, select(vec!["10", "\"voice\"", "4094"]), any::<bool>(), any::<bool>());
     let peer = (
@@ -158,6 +162,53 @@ fn tunnels() -> impl Strategy<Value = String> {
             line(keys[1] && keys[2], "ciphers = [\"chacha20-poly1305\", \"aes-256-gcm\"]\n");
             line(keys[1] && !keys[2], "ciphers = [\"aes-256-gcm\"]\n");
             line(keys[3] && segment.is_some(), "segments = [\"s2\", \"s1\"]\n");
+        }
+        text
+    })
+}
+
+/// WireGuard adapters with peers that have networks of their own, or none.
+fn adapters() -> impl Strategy<Value = String> {
+    let peer = (vec(0u8..=3, 0..3), any::<[bool; 3]>(), option::of(1u16..=65_535));
+    let adapter = (select(vec!["10", "\"voice\"", "4094"]), vec(peer, 0..=2), any::<[bool; 4]>());
+    vec(adapter, 0..=2).prop_map(|adapters| {
+        let mut text = String::new();
+        for (number, (vlan, peers, keys)) in adapters.iter().enumerate() {
+            let mut line = |on: bool, line: &str| text.push_str(if on { line } else { "" });
+            line(true, &format!("\n# clients\n[wireguard.w{number}]\nvlan = {vlan} # here\n"));
+            line(true, &format!("address = [\"10.{number}.0.1/16\", \"fd00:{number}::1/64\"]\n"));
+            line(
+                true,
+                &format!("listen = \"[::]:{}\"\nprivate-key-file = \"/w{number}\"\n", number + 2),
+            );
+            line(keys[0], &format!("gateway = \"10.{number}.0.2\"\n"));
+            line(!keys[0] && keys[1], &format!("gateway = [\"fe80::1\", \"10.{number}.0.2\"]\n"));
+            line(keys[2], "mtu = 1380\n");
+            line(keys[3], "switch = \"lab\"\n");
+            for (peer, (networks, keys, keepalive)) in peers.iter().enumerate() {
+                let networks = networks
+                    .iter()
+                    .map(|net| format!("\"10.{number}.{}.9/24\"", 4 * peer + usize::from(*net)));
+                line(
+                    true,
+                    &format!(
+                        "\n[wireguard.w{number}.peer.p{peer}]\npublic-key = \"{}\"\n",
+                        KEYS[peer]
+                    ),
+                );
+                line(
+                    keys[0],
+                    &format!(
+                        "allowed-ips = [{}] # behind it\n",
+                        networks.collect::<Vec<_>>().join(", ")
+                    ),
+                );
+                line(keys[1], "endpoint = \"a.example:1\"\n");
+                line(keys[2], "preshared-key-file = \"/etc/weft/psk\"\n");
+                if let Some(seconds) = keepalive {
+                    line(true, &format!("persistent-keepalive = {seconds}\n"));
+                }
+            }
         }
         text
     })
@@ -268,6 +319,30 @@ proptest! {
         prop_assert_eq!(changed.endpoint.as_ref().unwrap().to_string(), "192.0.2.9:1");
         prop_assert!(changed.segments.is_empty());
         prop_assert_eq!(Edit::RemovePeer { name: "new".to_owned() }.apply(&set).unwrap(), added);
+    }
+
+    #[test]
+    fn adapters_and_clients_added_and_removed_leave_no_trace(text in file(), client in any::<bool>()) {
+        let table = |value: Value| value.as_object().cloned().unwrap();
+        let key = "CQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+        let peer = table(json!({"public-key": key, "allowed-ips": ["10.9.0.9/32"]}));
+        let mut wireguard = table(json!({"vlan": 9, "address": ["10.9.0.1/16"], "private-key-file": "/n", "listen": "[::]:9"}));
+        if client {
+            wireguard.insert("peer".to_owned(), json!({"first": peer}));
+        }
+        let edit = AddWireguard { name: "new".to_owned(), wireguard, may_exist: false };
+        let added = Edit::AddWireguard(edit).apply(&text).unwrap();
+        prop_assert_eq!(comments(&added), comments(&text));
+        prop_assert_eq!(diff(&parsed(&text), &parsed(&added)).len(), 1 + usize::from(client));
+        prop_assert_eq!(&Edit::RemoveWireguard { name: "new".to_owned() }.apply(&added).unwrap(), &text);
+        for adapter in parsed(&text).wireguard.keys() {
+            let add = AddWireguardPeer { name: "new".to_owned(), peer: peer.clone(), may_exist: false };
+            let with = Edit::AddWireguardPeer { adapter: adapter.clone(), add }.apply(&text).unwrap();
+            prop_assert_eq!(comments(&with), comments(&text));
+            prop_assert_eq!(&diff(&parsed(&text), &parsed(&with))[0].path, &format!("wireguard.{adapter}.peer.new"));
+            let removed = Edit::RemoveWireguardPeer { adapter: adapter.clone(), name: "new".to_owned() };
+            prop_assert_eq!(&removed.apply(&with).unwrap(), &text);
+        }
     }
 
     #[test]

@@ -98,6 +98,14 @@ impl PrivateKey {
         Self(bytes)
     }
 
+    /// Takes the 32 bytes of a secret.
+    ///
+    /// # Errors
+    /// Zeros are no key.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, KeyError> {
+        boxed(bytes).map(Self)
+    }
+
     /// Reads a key from base64; blanks and line ends around it are no part of it.
     ///
     /// # Errors
@@ -136,6 +144,14 @@ impl PresharedKey {
         let mut bytes = Box::new([0; 32]);
         random.fill(&mut *bytes);
         Self(bytes)
+    }
+
+    /// Takes the 32 bytes of a secret.
+    ///
+    /// # Errors
+    /// Zeros are no key.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, KeyError> {
+        boxed(bytes).map(Self)
     }
 
     /// Reads a key from base64; blanks and line ends around it are no part of it.
@@ -194,10 +210,13 @@ macro_rules! keep_secret {
 keep_secret!(PrivateKey, PresharedKey);
 
 fn secret(text: &str) -> Result<Box<[u8; 32]>, KeyError> {
-    let bytes = decode(text)?;
+    boxed(&*decode(text)?)
+}
+
+fn boxed(bytes: &[u8; 32]) -> Result<Box<[u8; 32]>, KeyError> {
     // Boxed, so that moving the key leaves no copy behind.
     let mut key = Box::new([0; 32]);
-    key.copy_from_slice(&*bytes);
+    key.copy_from_slice(bytes);
     if verify_slices_are_equal(&*key, &[0; 32]).is_ok() {
         return Err(KeyError::AllZero);
     }
@@ -239,7 +258,11 @@ mod tests {
         let public = private.public();
         assert_eq!(public.to_string().parse(), Ok(public));
 
+        assert_eq!(PrivateKey::from_bytes(private.as_bytes()), Ok(private));
+        assert_eq!(PrivateKey::from_bytes(&[0; 32]), Err(KeyError::AllZero));
+
         let psk = PresharedKey::generate(&mut dice);
+        assert_eq!(PresharedKey::from_bytes(psk.as_bytes()).as_ref(), Ok(&psk));
         assert_eq!(psk.to_base64().parse(), Ok(psk));
     }
 

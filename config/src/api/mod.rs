@@ -28,6 +28,14 @@
 //! | `DELETE /v1/peers/{name}` | | [`Changed`] | writers |
 //! | `POST /v1/peers/{name}/ping` | [`PingRequest`] | [`Ping`] | writers |
 //! | `POST /v1/peers/{name}/reset` | | [`PeerReset`] | writers |
+//! | `GET /v1/wireguard` | | `[`[`Wireguard`]`]` | readers |
+//! | `GET /v1/wireguard/{name}` | | [`Wireguard`] | readers |
+//! | `POST /v1/wireguard` | [`AddWireguard`] | [`Changed`] | writers |
+//! | `PATCH /v1/wireguard/{name}` | [`SetWireguard`] | [`Changed`] | writers |
+//! | `DELETE /v1/wireguard/{name}` | | [`Changed`] | writers |
+//! | `POST /v1/wireguard/{name}/peers` | [`AddWireguardPeer`] | [`Changed`] | writers |
+//! | `PATCH /v1/wireguard/{name}/peers/{peer}` | [`SetWireguardPeer`] | [`Changed`] | writers |
+//! | `DELETE /v1/wireguard/{name}/peers/{peer}` | | [`Changed`] | writers |
 //! | `POST /v1/trace` | [`TraceRequest`] | [`Trace`] | readers |
 //! | `GET /v1/config` | | [`ConfigDocument`] | readers |
 //! | `POST /v1/config/diff` | [`ConfigText`] | [`Changed`] | readers |
@@ -37,6 +45,7 @@
 //! Every refusal is an [`Error`].
 
 mod tunnel;
+mod wireguard;
 
 use std::collections::BTreeMap;
 
@@ -44,8 +53,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-pub use self::tunnel::{
-    AddPeer, AddSegment, Peer, PeerReset, PeerState, Ping, PingRequest, Segment, SetPeer, Vpn,
+pub use self::{
+    tunnel::{
+        AddPeer, AddSegment, Peer, PeerReset, PeerState, Ping, PingRequest, Segment, SetPeer, Vpn,
+    },
+    wireguard::{
+        AddWireguard, AddWireguardPeer, SetWireguard, SetWireguardPeer, Wireguard, WireguardPeer,
+    },
 };
 
 /// One direction of a port.
@@ -82,7 +96,7 @@ pub struct Port {
     pub name: String,
     /// The switch that it belongs to.
     pub switch: String,
-    /// `netdev`, `tap`, `vhost-user`, `stream` or `tunnel`.
+    /// `netdev`, `tap`, `vhost-user`, `stream`, `tunnel` or `wireguard`.
     #[serde(rename = "type")]
     pub kind: String,
     /// The device, where it has one.
@@ -208,6 +222,9 @@ pub struct Status {
     /// This host's end of its tunnels; absent where none are configured or they do not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vpn: Option<Vpn>,
+    /// The WireGuard adapters.
+    #[serde(default)]
+    pub wireguard: Vec<Wireguard>,
     /// The addresses by port, the youngest first, sixteen a port at most.
     pub macs: Vec<FdbEntry>,
     /// What is wrong, in words, with a hint.
@@ -439,6 +456,9 @@ pub struct Changed {
     /// The file that was written; absent when none was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub written: Option<String>,
+    /// What a person should know of the new configuration although it is right, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// A refusal.

@@ -45,7 +45,8 @@ impl Text<'_> {
         {
             entries.push(Value::Object(table.clone()));
         }
-        checked(self.layout.append(&["fdb"], "[[fdb]]", &table).map_err(not_toml)?, wanted, &what)
+        let text = self.layout.append(&["fdb"], &[("[[fdb]]".to_owned(), table)]);
+        checked(text.map_err(not_toml)?, wanted, &what)
     }
 
     pub(super) fn remove_fdb(

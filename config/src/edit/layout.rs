@@ -105,14 +105,15 @@ impl<'t> Layout<'t> {
         });
     }
 
-    /// Adds a table, behind the last one of its section or at the end of the text.
+    /// Adds tables with their headers, behind the last one of their section or at the end of the text.
     pub(super) fn append(
         &self,
         section: &[&str],
-        header: &str,
-        table: &Map<String, Value>,
+        tables: &[(String, Map<String, Value>)],
     ) -> Result<String, NotToml> {
-        if let Some(text) = self.append_inline(section, table)? {
+        if let [(_, table)] = tables
+            && let Some(text) = self.append_inline(section, table)?
+        {
             return Ok(text);
         }
         // Behind the last of its like; a first one behind what it belongs to.
@@ -124,10 +125,18 @@ impl<'t> Layout<'t> {
         let at = last.map_or(self.text.len(), |header| self.section_end(header));
         let (before, after) = self.text.split_at(at);
         let line_end = self.line_end;
-        let finish = if before.is_empty() || before.ends_with('\n') { "" } else { line_end };
-        let blank = if before.is_empty() { "" } else { line_end };
-        let lines = table_lines(table, line_end)?;
-        Ok(format!("{before}{finish}{blank}{header}{line_end}{lines}{after}"))
+        let mut text = before.to_owned();
+        if !before.is_empty() && !before.ends_with('\n') {
+            text.push_str(line_end);
+        }
+        for (header, table) in tables {
+            if !text.is_empty() {
+                text.push_str(line_end);
+            }
+            text.push_str(&format!("{header}{line_end}{}", table_lines(table, line_end)?));
+        }
+        text.push_str(after);
+        Ok(text)
     }
 
     /// Adds a named table to `section = { … }`; `None` where the section is not written like that.

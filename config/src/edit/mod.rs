@@ -5,6 +5,7 @@ mod error;
 mod fdb;
 mod layout;
 mod value;
+mod wireguard;
 
 use serde_json::{Map, Value};
 use weft_vlan::VlanId;
@@ -12,11 +13,14 @@ use weft_vlan::VlanId;
 pub use self::error::EditError;
 use self::layout::{Layout, without_null};
 use crate::{
-    api::{AddFdb, AddPeer, AddPort, AddSegment, AddSwitch, AddVlan, SetPeer, SetPort},
+    api::{
+        AddFdb, AddPeer, AddPort, AddSegment, AddSwitch, AddVlan, AddWireguard, AddWireguardPeer,
+        SetPeer, SetPort, SetWireguard, SetWireguardPeer,
+    },
     diff::diff,
     model::Config,
     names::{Kind, check, nearest, plain, quoted},
-    words::{NotToml, vlan_id_words},
+    words::{NotToml, toml_key, vlan_id_words},
 };
 
 /// One change of a configuration.
@@ -82,6 +86,63 @@ pub enum Edit {
         /// The peer.
         name: String,
     },
+    /// Adds a WireGuard adapter, with its peers.
+    AddWireguard(AddWireguard),
+    /// Changes keys of a WireGuard adapter.
+    SetWireguard {
+        /// The adapter.
+        name: String,
+        /// The keys.
+        set: SetWireguard,
+    },
+    /// Removes a WireGuard adapter, with its peers.
+    RemoveWireguard {
+        /// The adapter.
+        name: String,
+    },
+    /// Adds a peer of a WireGuard adapter. Its allowed IPs are taken from other peers that have them.
+    AddWireguardPeer {
+        /// The adapter.
+        adapter: String,
+        /// The peer.
+        add: AddWireguardPeer,
+    },
+    /// Changes keys of a WireGuard adapter's peer. Its allowed IPs are taken from other peers that have them.
+    SetWireguardPeer {
+        /// The adapter.
+        adapter: String,
+        /// The peer.
+        name: String,
+        /// The keys.
+        set: SetWireguardPeer,
+    },
+    /// Removes a peer of a WireGuard adapter.
+    RemoveWireguardPeer {
+        /// The adapter.
+        adapter: String,
+        /// The peer.
+        name: String,
+    },
+    /// Changes a WireGuard adapter and any of its peers at once.
+    ChangeWireguard {
+        /// The adapter.
+        adapter: String,
+        /// Keys of its own, null for one that goes.
+        keys: Map<String, Value>,
+        /// What becomes of its peers, in this order: at most one of each name.
+        peers: Vec<(String, PeerChange)>,
+    },
+}
+
+/// What becomes of one peer among several.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PeerChange {
+    /// It is new, with this table.
+    Add(Map<String, Value>),
+    /// These of its keys change, null for one that goes.
+    Set(Map<String, Value>),
+    /// It goes.
+    Remove,
 }
 
 impl Edit {
@@ -112,6 +173,22 @@ impl Edit {
             Self::AddPeer(add) => text.add(Kind::Peer, &add.name, &add.peer, add.may_exist),
             Self::SetPeer { name, set } => text.set(Kind::Peer, name, &set.peer),
             Self::RemovePeer { name } => text.remove(Kind::Peer, name),
+            Self::AddWireguard(add) => {
+                text.add(Kind::Wireguard, &add.name, &add.wireguard, add.may_exist)
+            }
+            Self::SetWireguard { name, set } => text.set(Kind::Wireguard, name, &set.wireguard),
+            Self::RemoveWireguard { name } => text.remove(Kind::Wireguard, name),
+            Self::AddWireguardPeer { adapter, add } => text.add_client(adapter, add),
+            Self::SetWireguardPeer { adapter, name, set } => {
+                text.set_client(adapter, name, &set.peer)
+            }
+            Self::RemoveWireguardPeer { adapter, name } => {
+                text.find(Kind::Wireguard, adapter)?;
+                text.remove(Kind::WireguardPeer(adapter), name)
+            }
+            Self::ChangeWireguard { adapter, keys, peers } => {
+                text.change_adapter(adapter, keys, peers)
+            }
         }
     }
 }
@@ -197,7 +274,7 @@ impl<'t> Text<'t> {
         let replaced =
             Layout::read(&without).ok_or_else(|| EditError::Layout { what: what.clone() })?;
         let replaced =
-            replaced.append(&kind.path(), &format!("[{path}]"), &table).map_err(not_toml)?;
+            replaced.append(&kind.path(), &sections(kind, name, &table)).map_err(not_toml)?;
         let of_its_own =
             |path_of: &str| path_of == path || path_of.starts_with(&format!("{path}."));
         let mut differences = diff(self.config, &Config::parse(&replaced)?);
@@ -223,10 +300,9 @@ impl<'t> Text<'t> {
         let inline = self.layout.set_inline(&inside(kind, name), table).map_err(not_toml)?;
         let text = match inline {
             Some(text) => text,
-            None => self
-                .layout
-                .append(&kind.path(), &format!("[{}.{name}]", kind.section()), table)
-                .map_err(not_toml)?,
+            None => {
+                self.layout.append(&kind.path(), &sections(kind, name, table)).map_err(not_toml)?
+            }
         };
         checked(text, wanted, what)
     }
@@ -239,25 +315,8 @@ impl<'t> Text<'t> {
     ) -> Result<String, EditError> {
         self.find(kind, name)?;
         let what = format!("{} {name}", kind.label());
-        let path = inside(kind, name);
-        let failed = || EditError::Layout { what: what.clone() };
         let mut wanted = self.tree.clone();
-        let mut text = self.text.to_owned();
-        for (key, value) in keys {
-            let Some(table) = tables_mut(&mut wanted, &path) else { return Err(failed()) };
-            if table.get(key) == Some(value) || value.is_null() && !table.contains_key(key) {
-                continue;
-            }
-            let layout = Layout::read(&text).ok_or_else(failed)?;
-            let changed = if value.is_null() {
-                table.remove(key);
-                layout.remove(&[path.as_slice(), &[key]].concat())
-            } else {
-                table.insert(key.clone(), value.clone());
-                layout.set(&path, key, value).map_err(not_toml)?
-            };
-            text = changed.ok_or_else(failed)?;
-        }
+        let text = set_keys(self.text.to_owned(), &mut wanted, &inside(kind, name), keys, &what)?;
         let text = checked(text, wanted, &what)?;
         // 10 for "office", or a default written out: the text says that already.
         let is_same = Config::parse(&text).is_ok_and(|config| config == *self.config);
@@ -325,6 +384,61 @@ impl<'t> Text<'t> {
 /// Returns the keys that lead to something with a name.
 fn inside<'n>(kind: Kind<'n>, name: &'n str) -> Vec<&'n str> {
     kind.path().into_iter().chain([name]).collect()
+}
+
+/// Returns the sections that a table is written as, with their headers: a WireGuard adapter's peers have their own.
+fn sections(
+    kind: Kind<'_>,
+    name: &str,
+    table: &Map<String, Value>,
+) -> Vec<(String, Map<String, Value>)> {
+    let mut table = table.clone();
+    let peers = match (kind, table.get("peer")) {
+        (Kind::Wireguard, Some(Value::Object(peers))) => peers.clone(),
+        _ => Map::new(),
+    };
+    let header = format!("{}.{}", kind.section(), toml_key(name));
+    let mut sections = Vec::new();
+    for (peer, own) in peers {
+        if let Value::Object(own) = own
+            && let Some(Value::Object(rest)) = table.get_mut("peer")
+        {
+            rest.remove(&peer);
+            sections.push((format!("[{header}.peer.{}]", toml_key(&peer)), own));
+        }
+    }
+    if table.get("peer").and_then(Value::as_object).is_some_and(Map::is_empty) {
+        table.remove("peer");
+    }
+    sections.insert(0, (format!("[{header}]"), table));
+    sections
+}
+
+/// Gives keys of a table values, or takes them away where they are null, in the text and in what is wanted of it.
+fn set_keys(
+    mut text: String,
+    wanted: &mut Map<String, Value>,
+    path: &[&str],
+    keys: &Map<String, Value>,
+    what: &str,
+) -> Result<String, EditError> {
+    let failed = || EditError::Layout { what: what.to_owned() };
+    for (key, value) in keys {
+        let Some(table) = tables_mut(wanted, path) else { return Err(failed()) };
+        if table.get(key) == Some(value) || value.is_null() && !table.contains_key(key) {
+            continue;
+        }
+        let layout = Layout::read(&text).ok_or_else(failed)?;
+        let changed = if value.is_null() {
+            table.remove(key);
+            layout.remove(&[path, &[key]].concat())
+        } else {
+            table.insert(key.clone(), value.clone());
+            layout.set(path, key, value).map_err(not_toml)?
+        };
+        text = changed.ok_or_else(failed)?;
+    }
+    Ok(text)
 }
 
 fn tables<'a>(tree: &'a Map<String, Value>, path: &[&str]) -> Option<&'a Map<String, Value>> {
