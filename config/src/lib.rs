@@ -1,5 +1,5 @@
-//! The configuration file, the difference between two of them, edits that keep its comments, and the
-//! types of the control API. Text and values only: reads no file and knows no socket.
+//! The configuration file, the difference between two of them, edits that keep its comments, the
+//! types of the control API, and the protocol of `wg`. Text and values only: reads no file and knows no socket.
 
 pub mod api;
 mod diff;
@@ -10,6 +10,7 @@ pub mod limits;
 mod model;
 mod names;
 mod parse;
+pub mod uapi;
 mod words;
 
 pub use diff::diff;

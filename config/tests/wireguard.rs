@@ -78,7 +78,7 @@ fn adapters_and_peers_are_read() {
     assert_eq!(site.allowed_ips, nets(&["10.10.0.202/32", "192.168.7.0/24"]));
     let name = Endpoint::Name { host: "site.example.net".to_owned(), port: 51_820 };
     assert_eq!(site.endpoint, Some(name));
-    assert_eq!(site.persistent_keepalive.map(|seconds| seconds.get()), Some(25));
+    assert_eq!(site.persistent_keepalive.map(std::num::NonZero::get), Some(25));
 
     assert_eq!(config.wireguard["lab"].mtu, WireguardConfig::MTU);
     assert_eq!(parsed(&config.to_toml()), config);

@@ -127,10 +127,9 @@ fn an_adapter_comes_with_its_peers_and_goes_with_them() {
     becomes(
         FILE,
         &Edit::SetWireguard { name: "road".to_owned(), set },
-        &FILE.replace("\"office\" # everybody", "10 # everybody").replace(
-            "\"/etc/weft/road.key\"\n",
-            "\"/etc/weft/road.key\"\nmtu = 1380\n",
-        ),
+        &FILE
+            .replace("\"office\" # everybody", "10 # everybody")
+            .replace("\"/etc/weft/road.key\"\n", "\"/etc/weft/road.key\"\nmtu = 1380\n"),
     );
 }
 
