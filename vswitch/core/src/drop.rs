@@ -67,6 +67,8 @@ reasons! {
     PortDown = "port-down",
     /// The tunnel has no session with its peer.
     NoSession = "no-session",
+    /// The WireGuard adapter has no way for the packet.
+    Unroutable = "unroutable",
     /// Offload metadata that the port cannot express or finish.
     UnsupportedOffload = "unsupported-offload",
 }

@@ -10,6 +10,7 @@ mod plane;
 mod replace;
 mod served;
 mod tunnel;
+mod wireguard;
 
 use std::{
     io::{IsTerminal, Write},
@@ -54,7 +55,9 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_env("WEFT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // boringtun calls it an error when a peer has been silent for long.
+    let filter = EnvFilter::try_from_env("WEFT_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,boringtun=off"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

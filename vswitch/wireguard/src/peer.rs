@@ -4,7 +4,7 @@
 use std::{
     collections::VecDeque,
     net::SocketAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -44,7 +44,7 @@ pub struct Peer {
     id: PeerId,
     key: PublicKey,
     /// The networks behind it.
-    allowed: Vec<IpNet>,
+    allowed: Mutex<Arc<[IpNet]>>,
     state: Mutex<State>,
 }
 
@@ -109,7 +109,7 @@ impl Peer {
             received: 0,
             sent: 0,
         };
-        Self { id, key, allowed, state: Mutex::new(state) }
+        Self { id, key, allowed: Mutex::new(allowed.into()), state: Mutex::new(state) }
     }
 
     /// Returns its number.
@@ -123,8 +123,18 @@ impl Peer {
     }
 
     /// Returns the networks behind it.
-    pub fn allowed(&self) -> &[IpNet] {
-        &self.allowed
+    pub fn allowed(&self) -> Arc<[IpNet]> {
+        self.allowed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has other networks behind it: in force with the next [`Peers`](crate::Peers) that are made of it.
+    pub fn set_allowed(&self, allowed: Vec<IpNet>) {
+        *self.allowed.lock().unwrap_or_else(PoisonError::into_inner) = allowed.into();
+    }
+
+    /// Returns where it is sent to.
+    pub fn endpoint(&self) -> Option<SocketAddr> {
+        self.state().endpoint
     }
 
     /// Sends to it there from here on, until it is heard elsewhere.

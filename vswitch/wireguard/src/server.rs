@@ -70,7 +70,7 @@ impl Peers {
     }
 
     /// Returns all peers, in no order.
-    pub fn all(&self) -> impl Iterator<Item = &Arc<Peer>> {
+    pub fn all(&self) -> impl ExactSizeIterator<Item = &Arc<Peer>> {
         self.by_id.values()
     }
 
@@ -85,7 +85,7 @@ impl FromIterator<Arc<Peer>> for Peers {
     fn from_iter<I: IntoIterator<Item = Arc<Peer>>>(all: I) -> Self {
         let mut peers = Self::default();
         for peer in all {
-            for network in peer.allowed() {
+            for network in peer.allowed().iter() {
                 peers.allowed.insert(*network, peer.id());
             }
             peers.by_key.insert(peer.key(), peer.clone());

@@ -5,5 +5,6 @@ mod error;
 mod listener;
 mod routes;
 mod tunnels;
+mod wireguard;
 
 pub(crate) use listener::{bind, serve};

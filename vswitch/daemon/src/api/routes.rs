@@ -50,6 +50,7 @@ pub(super) fn router(control: Shared) -> axum::Router {
         .routes(routes!(list_fdb, add_fdb, remove_fdb))
         .routes(routes!(flush_fdb))
         .merge(super::tunnels::routes())
+        .merge(super::wireguard::routes())
         .routes(routes!(trace))
         .routes(routes!(show_config, apply_config))
         .routes(routes!(diff_config))
@@ -99,10 +100,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
     }
 }
 
-/// The name in a path, whose mistakes are told like every other refusal.
-pub(super) struct Named(pub(super) String);
+/// The name in a path, or several, whose mistakes are told like every other refusal.
+pub(super) struct Named<T = String>(pub(super) T);
 
-impl<S: Send + Sync> FromRequestParts<S> for Named {
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Named<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(

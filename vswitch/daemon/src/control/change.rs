@@ -108,7 +108,12 @@ impl Control {
 
     /// Says what a whole configuration would change.
     pub(crate) fn compare(&self, other: &Config) -> Changed {
-        Changed { changes: diff(&self.config, other), revision: self.revision(), written: None }
+        Changed {
+            changes: diff(&self.config, other),
+            revision: self.revision(),
+            written: None,
+            notes: other.notes(),
+        }
     }
 
     /// Takes the file as it is now for the configuration.
@@ -139,6 +144,6 @@ impl Control {
             written = Some(self.file.path().display().to_string());
         }
         self.put(running, config, secrets).await;
-        Ok(Changed { changes, revision: self.revision(), written })
+        Ok(Changed { changes, revision: self.revision(), written, notes: self.config.notes() })
     }
 }

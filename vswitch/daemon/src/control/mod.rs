@@ -14,6 +14,7 @@ mod state;
 mod tend;
 mod tunnels;
 mod view;
+mod wireguard;
 
 #[cfg(test)]
 mod tests;

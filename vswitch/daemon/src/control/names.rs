@@ -1,7 +1,7 @@
 //! Endpoints that are names: asked for when they are needed, again while there is no answer, and again when nobody is
 //! where the last answer was.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{fmt, net::SocketAddr, time::Duration};
 
 use tokio::sync::mpsc;
 use weft_config::Endpoint;
@@ -13,10 +13,33 @@ use super::tunnels::Happened;
 const RETRY_MIN: Duration = Duration::from_secs(2);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 
+/// Whose endpoint it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// A tunnel's peer.
+    Peer(String),
+    /// A client of a WireGuard adapter.
+    Client {
+        /// The adapter.
+        adapter: String,
+        /// The client.
+        peer: String,
+    },
+}
+
+impl fmt::Display for Whose {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Peer(peer) => out.write_str(peer),
+            Self::Client { adapter, peer } => write!(out, "{peer} of wireguard {adapter}"),
+        }
+    }
+}
+
 /// What asking for a name came to.
 #[derive(Debug)]
 pub(crate) struct Resolved {
-    peer: String,
+    whose: Whose,
     endpoint: Endpoint,
     /// In the order in which they are to be tried; none where there was no answer.
     addresses: Vec<SocketAddr>,
@@ -34,9 +57,9 @@ pub(super) struct Asking {
 }
 
 impl Resolved {
-    /// Returns the name of the peer.
-    pub(super) fn peer(&self) -> &str {
-        &self.peer
+    /// Returns whose endpoint it is.
+    pub(super) fn whose(&self) -> &Whose {
+        &self.whose
     }
 }
 
@@ -45,14 +68,14 @@ impl Asking {
     /// answer.
     pub(super) fn ask(
         &mut self,
-        peer: &str,
+        whose: Whose,
         endpoint: Option<&Endpoint>,
         happened: &mpsc::UnboundedSender<Happened>,
     ) {
         let named = endpoint.filter(|it| matches!(it, Endpoint::Name { .. }));
         if let Some(endpoint) = named.filter(|_| !self.is_under_way) {
             self.is_under_way = true;
-            ask(peer.to_owned(), endpoint.clone(), Duration::ZERO, happened.clone());
+            ask(whose, endpoint.clone(), Duration::ZERO, happened.clone());
         }
     }
 
@@ -66,15 +89,15 @@ impl Asking {
         happened: &mpsc::UnboundedSender<Happened>,
     ) -> Option<SocketAddr> {
         self.is_under_way = false;
-        let Resolved { peer, endpoint, addresses, waited } = resolved;
+        let Resolved { whose, endpoint, addresses, waited } = resolved;
         if current != Some(&endpoint) {
-            self.ask(&peer, current, happened);
+            self.ask(whose, current, happened);
             return None;
         }
         let address = self.next_of(&addresses);
         if address.is_none() && state != PeerState::Up {
             self.is_under_way = true;
-            ask(peer, endpoint, (waited * 2).clamp(RETRY_MIN, RETRY_MAX), happened.clone());
+            ask(whose, endpoint, (waited * 2).clamp(RETRY_MIN, RETRY_MAX), happened.clone());
         }
         address
     }
@@ -99,7 +122,7 @@ pub(super) fn address_of(endpoint: Option<&Endpoint>) -> Option<SocketAddr> {
 
 /// Asks for a name after a while.
 fn ask(
-    peer: String,
+    whose: Whose,
     endpoint: Endpoint,
     wait: Duration,
     happened: mpsc::UnboundedSender<Happened>,
@@ -110,12 +133,16 @@ fn ask(
         let addresses = match tokio::net::lookup_host((host.as_str(), port)).await {
             Ok(addresses) => addresses.collect(),
             Err(error) => {
-                tracing::warn!(peer, host, %error, "name not found");
+                tracing::warn!(peer = %whose, host, %error, "name not found");
                 Vec::new()
             }
         };
-        let _ =
-            happened.send(Happened::Resolved(Resolved { peer, endpoint, addresses, waited: wait }));
+        let _ = happened.send(Happened::Resolved(Resolved {
+            whose,
+            endpoint,
+            addresses,
+            waited: wait,
+        }));
     });
 }
 

@@ -90,6 +90,7 @@ impl Control {
         }
         self.put_in_force();
         self.put_tunnels(secrets.vpn).await;
+        self.put_wireguard(secrets.wireguard).await;
         self.open_ports().await;
     }
 
@@ -320,6 +321,7 @@ impl Control {
     pub(crate) async fn shut_down(&mut self) {
         self.config.ports.clear();
         self.end_tunnels().await;
+        self.end_wireguard().await;
         let closed = std::mem::take(&mut self.ports).into_iter().collect();
         self.put_in_force();
         self.retire(closed).await;

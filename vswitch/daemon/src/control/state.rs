@@ -17,6 +17,7 @@ use weft_vlan::VlanSet;
 use super::{
     sockets::SocketTask,
     tunnels::{TunnelPort, Tunnels},
+    wireguard::Adapters,
 };
 use crate::{
     clock,
@@ -43,6 +44,7 @@ pub(crate) struct Control {
     pub(super) pool: Pool,
     pub(super) devices: Devices,
     pub(super) tunnels: Tunnels,
+    pub(super) adapters: Adapters,
     pub(super) started: Timestamp,
     pub(super) generations: u64,
     /// Where tasks that serve sockets report; the receiver is [`super::tend::tend`]'s.
@@ -141,6 +143,7 @@ impl Control {
             pool: workers,
             devices,
             tunnels,
+            adapters: Adapters::default(),
             started: clock::now(),
             generations: 0,
             connected,
@@ -183,7 +186,16 @@ impl Control {
             };
             Some((port.id, planned))
         });
-        let ports = ports.chain(tunnels);
+        let adapters = self.adapters.running().filter_map(|(_, site)| {
+            let planned = PlannedPort {
+                switch: *index.get(site.switch())?,
+                egress: Some(site.egress.clone()),
+                counters: site.counters.clone(),
+                snoop: snoops.get(site.switch()).cloned().flatten(),
+            };
+            Some((site.id, planned))
+        });
+        let ports = ports.chain(tunnels).chain(adapters);
         let switches = self.switches.values().map(|switch| switch.compiled.clone()).collect();
         self.pool.swap(Plan::new(switches, ports));
         self.tell_overlay();
@@ -208,6 +220,7 @@ impl Control {
         let members =
             || self.ports.values().filter(|port| port.config.switch == name && port.config.enabled);
         let tunnels = self.tunnels.ports().filter(|port| port.switch == name);
+        let adapters = self.adapters.running().filter(|(_, site)| site.switch() == name);
         let statics =
             self.config.fdb.iter().filter(|entry| entry.switch == name).filter_map(|entry| {
                 // One of a disabled port still says whose address it is.
@@ -217,7 +230,11 @@ impl Control {
         SwitchSpec {
             ageing: config.mac_ageing,
             mac_limit: config.mac_limit,
-            ports: members().map(Port::spec).chain(tunnels.map(TunnelPort::spec)).collect(),
+            ports: members()
+                .map(Port::spec)
+                .chain(tunnels.map(TunnelPort::spec))
+                .chain(adapters.map(|(_, site)| site.spec()))
+                .collect(),
             statics: statics.collect(),
         }
     }
@@ -227,15 +244,23 @@ impl Control {
         if let Some(port) = self.ports.get(name) {
             return Some((port.id, &port.config.switch));
         }
-        let port = self.tunnels.ports().find(|port| port.name == name)?;
-        Some((port.id, &port.switch))
+        if let Some(port) = self.tunnels.ports().find(|port| port.name == name) {
+            return Some((port.id, &port.switch));
+        }
+        let (_, site) = self.adapters.running().find(|(_, site)| site.port == name)?;
+        Some((site.id, site.switch()))
     }
 
     /// Returns the name of the port with this id.
     pub(super) fn name_of(&self, id: PortId) -> Option<&str> {
         let ports = self.ports.iter().map(|(name, port)| (name, port.id));
         let tunnels = self.tunnels.ports().map(|port| (&port.name, port.id));
-        ports.chain(tunnels).find(|&(_, other)| other == id).map(|(name, _)| name.as_str())
+        let adapters = self.adapters.running().map(|(_, site)| (&site.port, site.id));
+        ports
+            .chain(tunnels)
+            .chain(adapters)
+            .find(|&(_, other)| other == id)
+            .map(|(name, _)| name.as_str())
     }
 }
 

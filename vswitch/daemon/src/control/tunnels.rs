@@ -19,7 +19,7 @@ use weft_vlan::{MacAddr, PortVlan, Tpid, VlanId, VlanSet};
 use weft_vpn::{DownReason, HostConfig, PeerId, PeerState, PublicKey, Suite, Suites};
 
 use super::{
-    names::{Asking, Resolved, address_of},
+    names::{Asking, Resolved, Whose, address_of},
     secrets::{SecretsError, VpnSecrets},
     state::Control,
 };
@@ -44,7 +44,7 @@ const FROZEN: usize = 64;
 pub(crate) struct Tunnels {
     state_dir: PathBuf,
     /// What stands behind [`Control::tunnel_news`].
-    news: mpsc::UnboundedSender<Happened>,
+    pub(super) news: mpsc::UnboundedSender<Happened>,
     overlay: mpsc::Sender<OverlayMessage>,
     orders: mpsc::UnboundedSender<Order>,
     snooped: mpsc::Sender<Snooped>,
@@ -183,7 +183,8 @@ impl Tunnels {
     /// Takes in what the name of a peer's endpoint means.
     fn resolved(&mut self, resolved: Resolved) {
         let peers = self.running.as_mut().map(|running| &mut running.peers);
-        let Some(tunnel) = peers.and_then(|peers| peers.get_mut(resolved.peer())) else { return };
+        let Whose::Peer(name) = resolved.whose() else { return };
+        let Some(tunnel) = peers.and_then(|peers| peers.get_mut(name)) else { return };
         let (id, endpoint) = (tunnel.peer.id(), tunnel.config.endpoint.as_ref());
         if let Some(address) = tunnel.asking.take(resolved, endpoint, tunnel.state, &self.news) {
             self.command(Command::SetEndpoint(id, Some(address)));
@@ -365,7 +366,11 @@ impl Control {
                     if tunnel.config.endpoint != config.endpoint {
                         let address = address_of(config.endpoint.as_ref());
                         running.keeper.command(Command::SetEndpoint(id, address));
-                        tunnel.asking.ask(name, config.endpoint.as_ref(), &self.tunnels.news);
+                        tunnel.asking.ask(
+                            Whose::Peer(name.clone()),
+                            config.endpoint.as_ref(),
+                            &self.tunnels.news,
+                        );
                     }
                     tunnel.config = config.clone();
                 }
@@ -383,7 +388,11 @@ impl Control {
                     let added = running.keeper.add(peer.clone(), to_keeper).await;
                     let troubles = added.err().map(|error| error.to_string()).into_iter().collect();
                     let mut asking = Asking::default();
-                    asking.ask(name, config.endpoint.as_ref(), &self.tunnels.news);
+                    asking.ask(
+                        Whose::Peer(name.clone()),
+                        config.endpoint.as_ref(),
+                        &self.tunnels.news,
+                    );
                     let reason = endpoint.map_or(DownReason::Waiting, |_| DownReason::NoSession);
                     let tunnel = Tunnel {
                         peer,

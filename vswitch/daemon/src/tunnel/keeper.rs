@@ -99,7 +99,7 @@ impl Drop for Keeper {
 }
 
 /// Overwrites bytes with what nobody can guess. Without it no key can be made.
-pub(super) fn random(out: &mut [u8]) {
+pub(crate) fn random(out: &mut [u8]) {
     while getrandom::fill(out).is_err() {
         std::thread::sleep(Duration::from_millis(10));
     }

@@ -22,9 +22,10 @@ mod stamps;
 mod tests;
 
 pub(crate) use command::{Command, News, PeerReport, Report};
+pub(crate) use counts::Counts;
 pub(crate) use directory::{Carried, Directory, Peer};
 pub(crate) use incoming::Incoming;
-pub(crate) use keeper::Keeper;
+pub(crate) use keeper::{Keeper, random};
 pub(crate) use notes::{Notes, OVERLAY_MAX, OverlayMessage, notes};
 pub(crate) use outgoing::{Outgoing, SharedSender};
 pub(crate) use stamps::Stamps;

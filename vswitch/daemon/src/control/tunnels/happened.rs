@@ -9,7 +9,10 @@ use weft_vpn::{PeerId, PeerState};
 use super::{FROZEN, Happened, TROUBLES};
 use crate::{
     clock,
-    control::state::{Control, Port},
+    control::{
+        names::Whose,
+        state::{Control, Port},
+    },
     overlay::Order,
     tunnel::News,
 };
@@ -125,10 +128,17 @@ impl Control {
             Happened::Told(News::Unanswered(id)) => {
                 let happened = self.tunnels.news.clone();
                 let Some((name, tunnel)) = self.tunnels.find(id) else { return };
-                tunnel.asking.ask(name, tunnel.config.endpoint.as_ref(), &happened);
+                tunnel.asking.ask(
+                    Whose::Peer(name.clone()),
+                    tunnel.config.endpoint.as_ref(),
+                    &happened,
+                );
             }
             Happened::Loop(event) => self.loop_found(event),
-            Happened::Resolved(resolved) => self.tunnels.resolved(resolved),
+            Happened::Resolved(resolved) => match resolved.whose() {
+                Whose::Peer(_) => self.tunnels.resolved(resolved),
+                Whose::Client { .. } => self.client_resolved(resolved),
+            },
         }
     }
 }

@@ -39,7 +39,8 @@ impl Control {
         let ports = self.ports.iter().map(|(name, port)| (port.id, (name, None)));
         let tunnels = self.tunnels.ports_of_peers();
         let tunnels = tunnels.map(|(peer, _, port)| (port.id, (&port.name, Some(peer))));
-        let names: BTreeMap<_, _> = ports.chain(tunnels).collect();
+        let adapters = self.adapters.running().map(|(_, site)| (site.id, (&site.port, None)));
+        let names: BTreeMap<_, _> = ports.chain(tunnels).chain(adapters).collect();
         for switch in self.config.switches.keys() {
             let mut learned: Vec<FdbEntry> = self
                 .entries(switch)

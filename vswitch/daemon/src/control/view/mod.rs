@@ -5,6 +5,7 @@ mod port;
 mod switch;
 mod trace;
 mod tunnel;
+mod wireguard;
 
 use std::collections::BTreeMap;
 
@@ -69,6 +70,7 @@ impl Control {
             segments: self.view_segments(),
             peers: self.view_peers(report),
             vpn: self.view_vpn(report),
+            wireguard: self.view_wireguard(),
             macs,
             problems: self.problems(),
         })
@@ -101,6 +103,8 @@ impl Control {
             problems.push(format!("the file asks for {wanted} workers: restart weftd to get them"));
         }
         problems.extend(self.tunnel_problems());
+        problems.extend(self.adapter_problems());
+        problems.extend(self.config.notes());
         if self.file.text() != self.running {
             problems.push(
                 "transient changes are running that are not in the file: `weftctl diff` shows them"

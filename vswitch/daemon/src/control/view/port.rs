@@ -17,11 +17,11 @@ use crate::{
 };
 
 impl Control {
-    /// Returns every port, by name, those of tunnels last.
+    /// Returns every port, by name, then those of tunnels and of WireGuard adapters.
     pub(crate) fn view_ports(&self) -> Vec<PortView> {
         let ports = self.ports.iter().map(|(name, port)| port.view(name));
         let tunnels = self.tunnels.ports_of_peers().map(|(_, tunnel, port)| port.view(tunnel));
-        ports.chain(tunnels).collect()
+        ports.chain(tunnels).chain(self.view_adapter_ports()).collect()
     }
 
     /// Returns one port.
@@ -30,9 +30,11 @@ impl Control {
             return Ok(port.view(name));
         }
         let mut tunnels = self.tunnels.ports_of_peers();
-        let (_, tunnel, port) =
-            tunnels.find(|(_, _, port)| port.name == name).ok_or_else(|| unknown("port", name))?;
-        Ok(port.view(tunnel))
+        if let Some((_, tunnel, port)) = tunnels.find(|(_, _, port)| port.name == name) {
+            return Ok(port.view(tunnel));
+        }
+        let mut adapters = self.view_adapter_ports();
+        adapters.find(|port| port.name == name).ok_or_else(|| unknown("port", name))
     }
 }
 

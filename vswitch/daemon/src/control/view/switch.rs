@@ -78,12 +78,15 @@ impl Control {
         views
     }
 
-    /// Returns the ports of a switch by name, those of tunnels last, with their VLAN modes.
+    /// Returns the ports of a switch by name, then those of tunnels and of WireGuard adapters, with their VLAN modes.
     fn modes(&self, switch: &str) -> Vec<(&String, Cow<'_, PortVlan>)> {
         let ports = self.ports.iter().filter(|(_, port)| port.config.switch == switch);
         let ports = ports.map(|(name, port)| (name, Cow::Borrowed(&port.config.vlan)));
         let tunnels = self.tunnels.ports().filter(|port| port.switch == switch);
-        ports.chain(tunnels.map(|port| (&port.name, Cow::Owned(port.vlan())))).collect()
+        let tunnels = tunnels.map(|port| (&port.name, Cow::Owned(port.vlan())));
+        let adapters = self.adapters.running().filter(|(_, site)| site.switch() == switch);
+        let adapters = adapters.map(|(_, site)| (&site.port, Cow::Owned(site.vlan())));
+        ports.chain(tunnels).chain(adapters).collect()
     }
 }
 

@@ -75,6 +75,9 @@ impl Control {
             let segment = segment.map(|id| format!(" in segment {id}")).unwrap_or_default();
             return Ok(format!("to peer {peer}{segment}"));
         }
+        if let Some((adapter, _)) = self.adapters.running().find(|(_, site)| site.id == id) {
+            return Ok(format!("untagged to WireGuard adapter {adapter}, which routes it"));
+        }
         if let Some(why) = self.why_closed(id) {
             return Err((DropReason::PortDown, why));
         }

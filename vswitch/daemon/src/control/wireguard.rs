@@ -1,0 +1,317 @@
+//! The life of WireGuard adapters: a port, sockets and a keeper for each that is configured and has its keys. An adapter
+//! whose own settings change begins anew; its clients come and go, and change, without it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use weft_config::{WireguardConfig, WireguardPeerConfig};
+use weft_core::{Guards, Isolation, PortId, PortKind, PortSpec};
+use weft_ports::udp::{self, Segmentation};
+use weft_vlan::{MacAddr, PortVlan, VlanSet};
+use weft_vpn::{PeerState, PresharedKey, PublicKey};
+use weft_wireguard::{Adapter, AdapterConfig, Boring, BoringGate, Peer, PeerId, Peers, Server};
+
+use super::{
+    names::{Asking, Resolved, Whose, address_of},
+    secrets::{SecretsError, WireguardSecrets},
+    state::{Control, DEFAULT_MTU},
+};
+use crate::{
+    plane::{Egress, PortCounters},
+    wireguard::{self, Keeper},
+};
+
+/// Frames to an adapter may be as long as they like: to what it does not carry it answers itself.
+const FRAME_MTU: u32 = 65_535;
+
+/// The adapters, running or not.
+#[derive(Default)]
+pub(crate) struct Adapters {
+    running: BTreeMap<String, Site>,
+    /// Why one does not run although it is configured.
+    troubles: BTreeMap<String, String>,
+}
+
+/// An adapter that runs.
+pub(super) struct Site {
+    pub(super) config: WireguardConfig,
+    pub(super) own: PublicKey,
+    pub(super) mac: MacAddr,
+    pub(super) keeper: Keeper,
+    pub(super) clients: BTreeMap<String, Client>,
+    /// The name of its port.
+    pub(super) port: String,
+    pub(super) id: PortId,
+    pub(super) counters: Arc<PortCounters>,
+    pub(super) egress: Arc<Egress>,
+}
+
+/// A client of an adapter.
+pub(super) struct Client {
+    pub(super) peer: Arc<Peer>,
+    config: WireguardPeerConfig,
+    preshared: Option<PresharedKey>,
+    asking: Asking,
+}
+
+impl Adapters {
+    /// Returns those that run, by name.
+    pub(super) fn running(&self) -> impl Iterator<Item = (&String, &Site)> {
+        self.running.iter()
+    }
+
+    /// Returns one that runs.
+    pub(super) fn get(&self, name: &str) -> Option<&Site> {
+        self.running.get(name)
+    }
+
+    /// Returns why one does not run.
+    pub(super) fn trouble(&self, name: &str) -> Option<&String> {
+        self.troubles.get(name)
+    }
+
+    /// Returns why those do not run that do not, by name.
+    pub(super) fn troubles(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.troubles.iter()
+    }
+}
+
+impl Site {
+    /// Returns the switch that it is on.
+    pub(super) fn switch(&self) -> &str {
+        &self.config.switch
+    }
+
+    /// Returns the port as the switch sees it.
+    pub(super) fn spec(&self) -> PortSpec {
+        PortSpec {
+            id: self.id,
+            kind: PortKind::Local,
+            blocked: VlanSet::new(),
+            vlan: self.vlan(),
+            mtu: FRAME_MTU,
+            mac_limit: None,
+            guards: Guards::default(),
+            isolation: Isolation::Open,
+            flood_limit: None,
+        }
+    }
+
+    /// Returns its VLAN mode.
+    pub(super) fn vlan(&self) -> PortVlan {
+        PortVlan::Access(self.config.vlan)
+    }
+}
+
+/// Returns the name of an adapter's port.
+pub(super) fn port_name(adapter: &str) -> String {
+    format!("wireguard.{adapter}")
+}
+
+impl Control {
+    /// Brings the adapters to what is configured, with these keys.
+    pub(super) async fn put_wireguard(
+        &mut self,
+        mut secrets: BTreeMap<String, Result<WireguardSecrets, SecretsError>>,
+    ) {
+        self.adapters.troubles.clear();
+        let stays = |name: &String, site: &Site| {
+            let keys = secrets.get(name).and_then(|keys| keys.as_ref().ok());
+            let config = self.config.wireguard.get(name);
+            config.zip(keys).is_some_and(|(config, keys)| {
+                apart_from_peers(config) == apart_from_peers(&site.config)
+                    && keys.private.public() == site.own
+            })
+        };
+        let leaving: Vec<Site> = self
+            .adapters
+            .running
+            .extract_if(.., |name, site| !stays(name, site))
+            .map(|(_, site)| site)
+            .collect();
+        self.retire_adapters(leaving).await;
+        for (name, config) in self.config.wireguard.clone() {
+            let begun = match secrets.remove(&name) {
+                Some(Ok(keys)) => match self.adapters.running.get_mut(&name) {
+                    Some(_) => Ok(keys),
+                    None => self.begin_adapter(&name, &config, &keys).map(|()| keys),
+                },
+                Some(Err(error)) => Err(error.to_string()),
+                None => Err("its keys were not read".to_owned()),
+            };
+            match begun {
+                Ok(keys) => self.put_clients(&name, config, &keys),
+                Err(trouble) => {
+                    tracing::error!(wireguard = name, trouble, "no adapter");
+                    self.adapters.troubles.insert(name, trouble);
+                }
+            }
+        }
+        self.put_in_force();
+    }
+
+    /// Closes every adapter.
+    pub(super) async fn end_wireguard(&mut self) {
+        let leaving = std::mem::take(&mut self.adapters.running).into_values().collect();
+        self.retire_adapters(leaving).await;
+    }
+
+    fn begin_adapter(
+        &mut self,
+        name: &str,
+        config: &WireguardConfig,
+        keys: &WireguardSecrets,
+    ) -> Result<(), String> {
+        let own = keys.private.public();
+        let mac = AdapterConfig::mac_of(own.as_bytes());
+        let sockets = udp::open(config.listen, self.pool.workers(), Segmentation::Kernel)
+            .map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
+        let first = sockets.first().ok_or("there is no worker")?.clone();
+        let adapter = Adapter::new(AdapterConfig {
+            mac,
+            addresses: config.addresses.clone(),
+            gateway_v4: config.gateway_v4,
+            gateway_v6: config.gateway_v6,
+            mtu: config.mtu,
+            vlan_mtu: DEFAULT_MTU as u16,
+        });
+        let gate = BoringGate::new(&keys.private, &mut wireguard::random);
+        let server = Server::new(Box::new(gate));
+        let keeper = Keeper::start(server, adapter, first).map_err(|error| error.to_string())?;
+        let opened = wireguard::open(keeper.site(), &sockets).map_err(|error| error.to_string())?;
+        let id = self.free_ids.pop_first().ok_or("there are as many ports as there can be")?;
+        let counters = Arc::new(PortCounters::new(self.pool.workers()));
+        self.generations += 1;
+        let egress = self.pool.attach(id, self.generations, opened, &counters);
+        keeper.announce();
+        let site = Site {
+            config: config.clone(),
+            own,
+            mac,
+            keeper,
+            clients: BTreeMap::new(),
+            port: port_name(name),
+            id,
+            counters,
+            egress,
+        };
+        self.adapters.running.insert(name.to_owned(), site);
+        tracing::info!(wireguard = name, listen = %config.listen, "adapter begins");
+        Ok(())
+    }
+
+    /// Brings the clients of an adapter to what is configured.
+    fn put_clients(&mut self, name: &str, config: WireguardConfig, keys: &WireguardSecrets) {
+        let Some(site) = self.adapters.running.get_mut(name) else { return };
+        site.config = config;
+        let mut before = std::mem::take(&mut site.clients);
+        let mut calls = Vec::new();
+        for (peer_name, config) in &site.config.peers {
+            let preshared = keys.preshared.get(peer_name);
+            let whose = || Whose::Client { adapter: name.to_owned(), peer: peer_name.clone() };
+            let is_same = |client: &Client| {
+                client.config.public_key == config.public_key
+                    && client.config.persistent_keepalive == config.persistent_keepalive
+                    && client.preshared.as_ref() == preshared
+            };
+            let client = match before.remove(peer_name).filter(is_same) {
+                Some(mut client) => {
+                    client.peer.set_allowed(config.allowed_ips.clone());
+                    if client.config.endpoint != config.endpoint {
+                        // A name is asked for; until there is an answer the client is where it was heard.
+                        if let Some(address) = address_of(config.endpoint.as_ref()) {
+                            client.peer.set_endpoint(Some(address));
+                        }
+                        client.asking.ask(whose(), config.endpoint.as_ref(), &self.tunnels.news);
+                    }
+                    client.config = config.clone();
+                    client
+                }
+                None => {
+                    let used = site.clients.values().chain(before.values());
+                    let id = free_id(&used.map(|client| client.peer.id()).collect());
+                    let keepalive = config.persistent_keepalive.map(std::num::NonZeroU16::get);
+                    let engine =
+                        Boring::new(&keys.private, config.public_key, preshared, keepalive, id);
+                    let peer = Arc::new(Peer::new(
+                        id,
+                        config.public_key,
+                        Box::new(engine),
+                        address_of(config.endpoint.as_ref()),
+                        keepalive,
+                        config.allowed_ips.clone(),
+                    ));
+                    let mut asking = Asking::default();
+                    asking.ask(whose(), config.endpoint.as_ref(), &self.tunnels.news);
+                    calls.extend(keepalive.map(|_| id));
+                    Client { peer, config: config.clone(), preshared: preshared.cloned(), asking }
+                }
+            };
+            site.clients.insert(peer_name.clone(), client);
+        }
+        let peers: Peers = site.clients.values().map(|client| client.peer.clone()).collect();
+        site.keeper.site().set_peers(peers);
+        for id in calls {
+            site.keeper.call(id);
+        }
+    }
+
+    /// Takes in what the name of a client's endpoint means.
+    pub(super) fn client_resolved(&mut self, resolved: Resolved) {
+        let Whose::Client { adapter, peer } = resolved.whose() else { return };
+        let Some(site) = self.adapters.running.get_mut(adapter) else { return };
+        let Some(client) = site.clients.get_mut(peer) else { return };
+        let state = match client.peer.status().handshake_age {
+            Some(_) => PeerState::Up,
+            None => PeerState::Handshaking,
+        };
+        let endpoint = client.config.endpoint.as_ref();
+        let Some(address) = client.asking.take(resolved, endpoint, state, &self.tunnels.news)
+        else {
+            return;
+        };
+        client.peer.set_endpoint(Some(address));
+        if client.config.persistent_keepalive.is_some() {
+            site.keeper.call(client.peer.id());
+        }
+    }
+
+    /// Gives back what adapters held that are not to run any more.
+    async fn retire_adapters(&mut self, leaving: Vec<Site>) {
+        if leaving.is_empty() {
+            return;
+        }
+        for site in &leaving {
+            self.pool.detach(site.id);
+        }
+        self.put_in_force();
+        self.pool.pass().await;
+        for site in leaving {
+            for switch in self.switches.values() {
+                switch.fdb.forget_port(site.id);
+            }
+            self.free_ids.insert(site.id);
+            tracing::info!(wireguard = site.port, "adapter ended");
+        }
+    }
+}
+
+/// Returns what an adapter is, whoever its clients are.
+fn apart_from_peers(config: &WireguardConfig) -> WireguardConfig {
+    WireguardConfig { peers: BTreeMap::new(), overlaps: Vec::new(), ..config.clone() }
+}
+
+/// Returns a number that nobody has, and nobody can guess.
+fn free_id(used: &BTreeSet<PeerId>) -> PeerId {
+    loop {
+        let mut bytes = [0; 4];
+        wireguard::random(&mut bytes);
+        if let Some(id) = PeerId::new(u32::from_le_bytes(bytes) >> 8)
+            && !used.contains(&id)
+        {
+            return id;
+        }
+    }
+}
