@@ -28,7 +28,7 @@ pub(crate) fn tell(changed: &Changed, told: Told, paint: Paint) -> String {
             Told::Done(_) | Told::DryRun => "nothing changes\n".to_owned(),
         };
         text.push_str(&written(changed));
-        return text;
+        return text + &noted(changed);
     }
     let mut text: String = changed.changes.iter().map(|change| tell_one(change, paint)).collect();
     match told {
@@ -41,7 +41,7 @@ pub(crate) fn tell(changed: &Changed, told: Told, paint: Paint) -> String {
         Told::DryRun => text.push_str("nothing was changed: this was a dry run\n"),
         Told::Difference => {}
     }
-    text
+    text + &noted(changed)
 }
 
 /// Prints the outcome of a removal.
@@ -66,6 +66,10 @@ fn written(changed: &Changed) -> String {
         .written
         .as_deref()
         .map_or_else(String::new, |path| format!("written to {}\n", clean_lines(path)))
+}
+
+fn noted(changed: &Changed) -> String {
+    changed.notes.iter().map(|note| format!("note: {}\n", clean_lines(note))).collect()
 }
 
 fn tell_one(change: &Change, paint: Paint) -> String {

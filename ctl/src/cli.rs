@@ -28,6 +28,7 @@ use crate::{
     switch::SwitchCommand,
     trace::Trace,
     vlan::VlanCommand,
+    wireguard::WireguardCommand,
 };
 
 /// Where weftd listens unless told otherwise.
@@ -127,6 +128,16 @@ Examples:
   weftctl peer ping berlin"
     )]
     Peer(PeerCommand),
+    /// Let stock WireGuard clients into a VLAN: adapters and their peers
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  weftctl wireguard add road --vlan office --address 10.10.0.1/24
+  weftctl wireguard peer add road alice --new --server vpn.example.net
+  weftctl wireguard show road"
+    )]
+    Wireguard(WireguardCommand),
     /// Make keys, and say which public key belongs to a private one; needs no weftd
     #[command(
         subcommand,
@@ -178,6 +189,7 @@ impl Invocation {
             Command::Fdb(command) => command.run(&client, output),
             Command::Segment(command) => command.run(&client, output),
             Command::Peer(command) => command.run(&client, output),
+            Command::Wireguard(command) => command.run(&client, output),
             Command::Key(command) => command.run(output),
             Command::Trace(trace) => trace.run(&client, output),
             Command::Drops(drops) => drops.run(&client, output),

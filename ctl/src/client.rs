@@ -213,6 +213,7 @@ impl Client {
                     changes: Vec::new(),
                     revision: document.revision,
                     written: None,
+                    notes: Vec::new(),
                 }))
             }
             Err(failure) => Err(failure),

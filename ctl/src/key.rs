@@ -1,9 +1,8 @@
 //! `weftctl key`: keys of tunnels, made and read on this machine; weftd hears of none.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, ErrorKind, IsTerminal as _, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    fs::File,
+    io::{self, IsTerminal as _},
     path::{Path, PathBuf},
 };
 
@@ -15,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     failure::Failure,
-    keyfile::read,
+    keyfile::{put_new, read},
     output::{Format, Output},
     render::clean,
 };
@@ -158,7 +157,7 @@ fn show(output: Output, told: &Told<'_>, line: &str) -> Result<(), Failure> {
 }
 
 /// Makes a key from the kernel's randomness.
-fn made<K>(make: impl FnOnce(&mut Kernel) -> K) -> Result<K, Failure> {
+pub(crate) fn made<K>(make: impl FnOnce(&mut Kernel) -> K) -> Result<K, Failure> {
     let mut random = Kernel { failure: None };
     let key = make(&mut random);
     match random.failure {
@@ -170,7 +169,7 @@ fn made<K>(make: impl FnOnce(&mut Kernel) -> K) -> Result<K, Failure> {
 }
 
 /// The kernel's randomness. What was made is to be thrown away where it failed.
-struct Kernel {
+pub(crate) struct Kernel {
     failure: Option<getrandom::Error>,
 }
 
@@ -182,24 +181,7 @@ impl Random for Kernel {
     }
 }
 
-/// Writes a key into a new file that only its owner can open, and returns the file's name.
+/// Writes a key into a new file, where one is named, and returns the file's name.
 fn put(path: Option<&Path>, key: &str) -> Result<Option<String>, Failure> {
-    let Some(path) = path else { return Ok(None) };
-    let name = clean(&path.to_string_lossy());
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    let mut file = file.map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => Failure::failed("exists", format!("{name} is there already"))
-            .help("a key is not overwritten: name another file, or move that one away first"),
-        _ => Failure::failed("io", format!("{name} cannot be made: {error}")),
-    })?;
-    let mut line = Zeroizing::new(String::with_capacity(key.len() + 1));
-    line.push_str(key);
-    line.push('\n');
-    let written = file.write_all(line.as_bytes()).and_then(|()| file.sync_all());
-    written.map_err(|error| {
-        // Half a key is none; where even this fails, its length gives it away.
-        let _ = fs::remove_file(path);
-        Failure::failed("io", format!("{name} cannot be written: {error}"))
-    })?;
-    Ok(Some(path.to_string_lossy().into_owned()))
+    path.map(|path| put_new(path, key)).transpose()
 }

@@ -1,9 +1,10 @@
-//! Key files, opened as the user who runs this; whether they may be used is judged as weftd judges it.
+//! Files with secrets, opened and made as the user who runs this; whether a key file may be used is judged as weftd
+//! judges it.
 
 use std::{
-    fs::{self, File},
-    io::{self, ErrorKind, Read},
-    os::unix::fs::PermissionsExt as _,
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind, Read, Write as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -14,6 +15,8 @@ use weft_config::{
 };
 use weft_vpn::PublicKey;
 use zeroize::Zeroizing;
+
+use crate::{failure::Failure, render::clean};
 
 /// Where systemd puts what a unit is given.
 const CREDENTIALS: &str = "/run/credentials";
@@ -130,4 +133,54 @@ pub(crate) fn read(source: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
     }
     bytes.truncate(length);
     Ok(bytes)
+}
+
+/// Writes a secret into a new file that only its owner can open, with a line's end behind it, and returns its name.
+pub(crate) fn put_new(path: &Path, secret: &str) -> Result<String, Failure> {
+    let name = clean(&path.to_string_lossy());
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = file.map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => Failure::failed("exists", format!("{name} is there already"))
+            .help("a key is not overwritten: name another file, or move that one away first"),
+        _ => Failure::failed("io", format!("{name} cannot be made: {error}")),
+    })?;
+    let mut line = Zeroizing::new(String::with_capacity(secret.len() + 1));
+    line.push_str(secret);
+    line.push('\n');
+    let written = file.write_all(line.as_bytes()).and_then(|()| file.sync_all());
+    written.map_err(|error| {
+        // Half a key is none; where even this fails, its length gives it away.
+        let _ = fs::remove_file(path);
+        Failure::failed("io", format!("{name} cannot be written: {error}"))
+    })?;
+    Ok(path.to_string_lossy().into_owned())
+}
+
+/// Files of secrets that were made for a request, and go again unless it is granted.
+#[derive(Debug, Default)]
+pub(crate) struct NewFiles {
+    paths: Vec<PathBuf>,
+}
+
+impl NewFiles {
+    /// Writes a secret into a new file, and returns its name.
+    pub(crate) fn put(&mut self, path: &Path, secret: &str) -> Result<String, Failure> {
+        let name = put_new(path, secret)?;
+        self.paths.push(path.to_owned());
+        Ok(name)
+    }
+
+    /// Keeps the files.
+    pub(crate) fn keep(mut self) {
+        self.paths.clear();
+    }
+}
+
+impl Drop for NewFiles {
+    fn drop(&mut self) {
+        for path in &self.paths {
+            // One that stays holds a key that nobody knows.
+            let _ = fs::remove_file(path);
+        }
+    }
 }

@@ -21,6 +21,7 @@ mod status;
 mod switch;
 mod trace;
 mod vlan;
+mod wireguard;
 
 use std::process::ExitCode;
 

@@ -12,7 +12,7 @@ use crate::{
     peer,
     port::{dropped, reasons},
     render::{Grid, clean, duration, number, state, vlan_mode, word, word_or_dash, words},
-    vlan,
+    vlan, wireguard,
 };
 
 /// Addresses of a port and VLAN on the screen; `weftctl fdb list` has them all.
@@ -48,6 +48,9 @@ fn screen(report: &Report, paint: Paint) -> String {
     }
     if let Some(vpn) = &report.vpn {
         text.push_str(&peer::own_end(vpn));
+    }
+    if !report.wireguard.is_empty() {
+        let _ = write!(text, "\n{}", wireguard::table(&report.wireguard, paint));
     }
     let macs = addresses(&report.macs, paint);
     if !macs.is_empty() {
@@ -164,7 +167,7 @@ fn health(report: &Report, paint: Paint) -> String {
     text + &reasons(&untold) + &peer_health(report)
 }
 
-/// Says why peers are not up and what is wrong with them and the segments, unless the daemon told it already.
+/// Says why peers and adapters are not up and what is wrong with them and the segments, unless the daemon told it already.
 fn peer_health(report: &Report) -> String {
     let told = |line: &str| report.problems.iter().any(|problem| problem.contains(line));
     let mut peers = report.peers.clone();
@@ -172,7 +175,12 @@ fn peer_health(report: &Report) -> String {
         peer.problems.retain(|problem| !told(problem));
         peer.reason = peer.reason.take().filter(|reason| !told(reason));
     }
-    let mut text = peer::reasons(&peers);
+    let mut adapters = report.wireguard.clone();
+    for adapter in &mut adapters {
+        adapter.problems.retain(|problem| !told(problem));
+        adapter.reason = adapter.reason.take().filter(|reason| !told(reason));
+    }
+    let mut text = peer::reasons(&peers) + &wireguard::problems(&adapters);
     for segment in &report.segments {
         for problem in segment.problems.iter().filter(|problem| !told(problem)) {
             let _ = writeln!(text, "segment {}: {}", clean(&segment.name), clean(problem));

@@ -94,7 +94,10 @@ fn completions_come_out_and_parse() {
         assert!(ran.stdout.contains(expected) && ran.stdout.contains("dot1q-tunnel"), "{shell}");
     }
     let script = run(weftctl().args(["completions", "bash"])).stdout;
-    let ran = run(Command::new("bash").args(["-n", "-c", &script]));
+    // A file, as a shell reads it: an argument has its limit.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&file, script).unwrap();
+    let ran = run(Command::new("bash").arg("-n").arg(file.path()));
     assert_eq!((ran.status, ran.stderr.as_str()), (0, ""));
 }
 

@@ -6,3 +6,4 @@ mod keys;
 mod local;
 mod requests;
 mod tunnel;
+mod wireguard;
