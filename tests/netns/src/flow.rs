@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Host, PATIENCE};
+use crate::{Host, Namespace, PATIENCE};
 
 const CHUNK: usize = 64 * 1024;
 /// Between two chunks: fast enough to fill the path, slow enough to leave the machine to others.
@@ -38,14 +38,20 @@ impl Flow {
     /// When they cannot connect.
     #[track_caller]
     pub fn start(from: &Host, to: &Host, address: &str) -> Self {
+        Self::between(from.space(), to.space(), address)
+    }
+
+    /// Starts a stream from one namespace to an address of another.
+    ///
+    /// # Panics
+    /// When they cannot connect.
+    #[track_caller]
+    pub fn between(from: &Namespace, to: &Namespace, address: &str) -> Self {
         let address: IpAddr = address.parse().expect("an IP address");
-        let listener = to
-            .space()
-            .enter(|| TcpListener::bind((address, 0)))
-            .expect("the receiving host can listen");
+        let listener =
+            to.enter(|| TcpListener::bind((address, 0))).expect("the receiving host can listen");
         let target = listener.local_addr().expect("a listener has an address");
         let mut sender = from
-            .space()
             .enter(|| TcpStream::connect_timeout(&target, PATIENCE))
             .expect("the hosts can connect");
         let (mut receiver, _) = listener.accept().expect("a connection that was made is there");

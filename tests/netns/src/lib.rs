@@ -5,6 +5,7 @@
 
 mod bed;
 mod binaries;
+mod client;
 mod ctl;
 mod daemon;
 mod flow;
@@ -26,6 +27,7 @@ pub mod watch;
 mod wire;
 
 pub use bed::{Bed, Delivery, Kind, Member};
+pub use client::{Client, ClientKey, Program, pings, preshared_key};
 pub use ctl::{Ctl, Output};
 pub use daemon::Daemon;
 pub use flow::Flow;

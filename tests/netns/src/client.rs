@@ -1,0 +1,171 @@
+//! WireGuard clients that nobody here wrote: wireguard-go and boringtun-cli, driven by `wg`, each on a site of its own.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use crate::{Namespace, Process, Site, binaries::build_directory, until};
+
+/// The device of the client.
+const DEVICE: &str = "wg0";
+
+/// A program that speaks WireGuard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// wireguard-go, from the distribution.
+    WireguardGo,
+    /// boringtun-cli, as `cargo xtask bench vpn` installs it.
+    Boringtun,
+}
+
+impl Program {
+    fn path(self) -> PathBuf {
+        match self {
+            Self::WireguardGo => "wireguard-go".into(),
+            Self::Boringtun => {
+                let build = build_directory();
+                let target = build.parent().expect("a build directory lies in target");
+                let path = target.join("rivals/bin/boringtun-cli");
+                assert!(
+                    path.is_file(),
+                    "{} is missing: run `cargo install --locked boringtun-cli --root {}`",
+                    path.display(),
+                    target.join("rivals").display()
+                );
+                path
+            }
+        }
+    }
+
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::WireguardGo => &["--foreground"],
+            // It would change its user to one that may not open devices.
+            Self::Boringtun => &["--foreground", "--disable-drop-privileges"],
+        }
+    }
+}
+
+/// The keys of a client.
+#[derive(Debug)]
+pub struct ClientKey {
+    file: PathBuf,
+    public: String,
+}
+
+impl ClientKey {
+    /// Makes the key of a client on this site.
+    #[track_caller]
+    pub fn new(site: &Site) -> Self {
+        let private = wg_command(&["genkey"], "");
+        let file = private_file(site, "client.key", &private);
+        Self { file, public: wg_command(&["pubkey"], &private) }
+    }
+
+    /// Returns the public key in base64.
+    pub fn public(&self) -> &str {
+        &self.public
+    }
+}
+
+/// A client that runs.
+#[derive(Debug)]
+pub struct Client {
+    process: Process,
+}
+
+impl Client {
+    /// Starts a program on a site, with these addresses; everything in `networks` goes through it.
+    #[track_caller]
+    pub fn start(site: &Site, program: Program, addresses: &[&str], networks: &[&str]) -> Self {
+        let space = site.space();
+        // Its socket lies under /run by the device's name: each client has a /run of its own.
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", "mount -t tmpfs tmpfs /run && exec \"$@\"", "sh"]);
+        command.arg(program.path()).args(program.arguments()).arg(DEVICE);
+        command.env("WG_PROCESS_FOREGROUND", "1");
+        let client = Self { process: Process::start("client", space, command) };
+        until("the client's socket is there", || client.try_wg(&["show", DEVICE]).is_some());
+        space.run(&format!("sysctl -qw net.ipv6.conf.{DEVICE}.disable_ipv6=0"));
+        for address in addresses {
+            space.run(&format!("ip addr add {address} dev {DEVICE}"));
+        }
+        space.run(&format!("ip link set {DEVICE} mtu 1420 up"));
+        for network in networks {
+            space.run(&format!("ip route add {network} dev {DEVICE}"));
+        }
+        client
+    }
+
+    /// Gives it its key and its one peer, with further words for `wg set`.
+    #[track_caller]
+    pub fn connect(&self, key: &ClientKey, server: &str, words: &[&str]) {
+        let file = path(&key.file);
+        let own = ["set", DEVICE, "private-key", file, "peer", server];
+        self.wg(&[&own, words].concat());
+    }
+
+    /// Runs `wg` where the client has its socket; its answer.
+    ///
+    /// # Panics
+    /// When `wg` fails.
+    #[track_caller]
+    pub fn wg(&self, arguments: &[&str]) -> String {
+        self.try_wg(arguments).unwrap_or_else(|| panic!("wg {arguments:?} fails"))
+    }
+
+    /// Returns what `wg show` says of its peer: the words behind the public key.
+    #[track_caller]
+    pub fn shown(&self, what: &str) -> String {
+        let shown = self.wg(&["show", DEVICE, what]);
+        shown.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
+    }
+
+    fn try_wg(&self, arguments: &[&str]) -> Option<String> {
+        let pid = self.process.pid().to_string();
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &pid, "--mount", "--net", "wg"]).args(arguments);
+        let output = command.output().expect("nsenter can be run");
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+/// Makes a preshared key in a file.
+#[track_caller]
+pub fn preshared_key(site: &Site, name: &str) -> PathBuf {
+    private_file(site, name, &wg_command(&["genpsk"], ""))
+}
+
+/// Tells whether a single ping from a namespace is answered within a second.
+pub fn pings(from: &Namespace, address: &str) -> bool {
+    from.exec(&format!("ping -c 1 -W 1 {address}")).status.success()
+}
+
+fn private_file(site: &Site, name: &str, text: &str) -> PathBuf {
+    let path = site.lab().write(name, text);
+    let ours = Permissions::from_mode(0o600);
+    fs::set_permissions(&path, ours).expect("the file is our own");
+    path
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("a path of the test's own is text")
+}
+
+fn wg_command(arguments: &[&str], input: &str) -> String {
+    let mut child = Command::new("wg")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("wg can be run: apt-get install wireguard-tools");
+    let mut stdin = child.stdin.take().expect("it was asked for");
+    std::io::Write::write_all(&mut stdin, input.as_bytes()).expect("wg reads");
+    drop(stdin);
+    let output = child.wait_with_output().expect("wg ends");
+    assert!(output.status.success(), "wg {arguments:?}");
+    String::from_utf8(output.stdout).expect("a key is text").trim().to_owned()
+}

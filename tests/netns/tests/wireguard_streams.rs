@@ -1,0 +1,183 @@
+//! TCP between a client and a host on the VLAN, every byte compared, both ways: over a path of 1500 bytes, while the client
+//! moves to another address, and while either end begins anew.
+//!
+//! ```text
+//!   web, 10.10.0.5 ── tap-a ─ site a: weftd, wireguard.road 10.10.0.1 ══ underlay ══ site b: client 10.10.0.201
+//! ```
+
+use weft_netns::{
+    Client, ClientKey, Flow, Host, Program, Sites, Underlay, each_worker_count, pings, until,
+};
+
+const SOME: u64 = 3_000_000;
+
+struct Scene {
+    sites: Sites,
+    web: Host,
+    client: Client,
+    key: ClientKey,
+}
+
+impl Scene {
+    fn new(program: Program, workers: usize) -> Self {
+        let mut sites = Underlay::between(2).workers(workers).build();
+        let key = ClientKey::new(&sites[1]);
+        let text = format!(
+            "[port.web]\ntype = \"tap\"\ndevice = \"tap-a\"\nvlan = {{ access = 10 }}\n\
+             [wireguard.road]\nvlan = 10\naddress = [\"10.10.0.1/24\"]\n\
+             listen = \"[::]:51820\"\nprivate-key-file = \"{}\"\n\
+             [wireguard.road.peer.alice]\npublic-key = \"{}\"\nallowed-ips = [\"10.10.0.201/32\"]\n",
+            sites[0].key_file().display(),
+            key.public(),
+        );
+        sites[0].start(&text);
+        let web = sites[0].host("tap-a", "10.10.0.5/24");
+        let client = Self::client(&sites, program, &key);
+        let scene = Self { sites, web, client, key };
+        scene.wait_for_ping();
+        scene
+    }
+
+    fn client(sites: &Sites, program: Program, key: &ClientKey) -> Client {
+        let client = Client::start(&sites[1], program, &["10.10.0.201/32"], &["10.10.0.0/24"]);
+        let endpoint = format!("{}:51820", sites[0].address());
+        let words =
+            ["endpoint", &endpoint, "allowed-ips", "10.10.0.0/24", "persistent-keepalive", "1"];
+        client.connect(key, sites[0].public_key(), &words);
+        client
+    }
+
+    fn wait_for_ping(&self) {
+        until("the client reaches the host", || pings(self.sites[1].space(), "10.10.0.5"));
+    }
+
+    fn streams(&self) -> [Flow; 2] {
+        let (web, client) = (self.web.space(), self.sites[1].space());
+        let flows =
+            [Flow::between(client, web, "10.10.0.5"), Flow::between(web, client, "10.10.0.201")];
+        flows.iter().for_each(|flow| flow.wait_for(SOME));
+        flows
+    }
+
+    fn alice(&self) -> serde_json::Value {
+        self.sites[0].ctl().json("wireguard show road")["peers"][0].clone()
+    }
+}
+
+fn streams_cross(program: Program, workers: usize) {
+    let scene = Scene::new(program, workers);
+    for flow in scene.streams() {
+        flow.finish();
+    }
+    scene.web.assert_no_bad_checksums();
+    let port = scene.sites[0].ctl().port("wireguard.road");
+    assert_eq!(port["rx"]["drops"], serde_json::json!({}), "{port}");
+    assert_eq!(port["tx"]["drops"], serde_json::json!({}), "{port}");
+}
+
+fn streams_of_wireguard_go_cross(workers: usize) {
+    streams_cross(Program::WireguardGo, workers);
+}
+
+fn streams_of_boringtun_cross(workers: usize) {
+    streams_cross(Program::Boringtun, workers);
+}
+
+fn a_client_changes_its_address_in_mid_stream(workers: usize) {
+    let scene = Scene::new(Program::WireguardGo, workers);
+    let flows = scene.streams();
+    for (from, to) in [(2, 72), (72, 2)] {
+        let space = scene.sites[1].space();
+        space.run(&format!("ip addr del 10.99.0.{from}/24 dev under"));
+        space.run(&format!("ip addr add 10.99.0.{to}/24 dev under"));
+        flows.iter().for_each(|flow| flow.wait_for(SOME));
+        let wanted = format!("10.99.0.{to}:");
+        until(&format!("the adapter sends to {wanted}"), || {
+            scene.alice()["endpoint"].as_str().is_some_and(|endpoint| endpoint.starts_with(&wanted))
+        });
+    }
+    for flow in flows {
+        flow.finish();
+    }
+}
+
+fn either_end_begins_anew(workers: usize) {
+    let mut scene = Scene::new(Program::WireguardGo, workers);
+    scene.sites[0].daemon_mut().terminate();
+    scene.sites[0].daemon_mut().restart();
+    let web = scene.sites[0].host("tap-a", "10.10.0.5/24");
+    scene.web = web;
+    scene.wait_for_ping();
+    let Scene { sites, web, client, key } = scene;
+    drop(client);
+    until("the client's device is gone", || !sites[1].space().has_device("wg0"));
+    let client = Scene::client(&sites, Program::WireguardGo, &key);
+    let scene = Scene { sites, web, client, key };
+    scene.wait_for_ping();
+    assert!(!scene.client.shown("latest-handshakes").is_empty() && !scene.key.public().is_empty());
+}
+
+/// Nothing of what the client may not say reaches the VLAN, and what it may goes on.
+fn a_source_that_is_not_the_clients_is_dropped_and_counted(workers: usize) {
+    let scene = Scene::new(Program::WireguardGo, workers);
+    let space = scene.sites[1].space();
+    space.run("ip addr add 10.10.0.99/32 dev wg0");
+    let before = scene.web.run("cat /proc/net/snmp");
+    assert!(!space.exec("ping -c 3 -i 0.2 -W 1 -I 10.10.0.99 10.10.0.5").status.success());
+    until("it is counted", || scene.alice()["drops"]["not-allowed"].as_u64() >= Some(3));
+    let echoes = |text: &str| {
+        let mut lines = text.lines().filter(|line| line.starts_with("Icmp:"));
+        let names: Vec<_> = lines.next().unwrap().split_whitespace().collect();
+        let at = names.iter().position(|name| *name == "InEchos").unwrap();
+        lines.next().unwrap().split_whitespace().nth(at).unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!(echoes(&scene.web.run("cat /proc/net/snmp")), echoes(&before));
+    scene.wait_for_ping();
+}
+
+/// A change of the peers takes effect at once and does not disturb others.
+fn a_client_that_is_removed_is_silent_at_once(workers: usize) {
+    let scene = Scene::new(Program::WireguardGo, workers);
+    scene.sites[0].ctl().run("wireguard peer remove road alice");
+    assert!(!pings(scene.sites[1].space(), "10.10.0.5"));
+    let add = format!(
+        "wireguard peer add road alice --public-key {} --allowed-ips 10.10.0.201/32",
+        scene.key.public()
+    );
+    scene.sites[0].ctl().run(&add);
+    // The client begins a new handshake once its records have had no answer for long enough.
+    let words = ["set", "wg0", "peer", scene.sites[0].public_key(), "remove"];
+    scene.client.wg(&words);
+    let endpoint = format!("{}:51820", scene.sites[0].address());
+    let words = ["endpoint", &endpoint, "allowed-ips", "10.10.0.0/24"];
+    scene.client.connect(&scene.key, scene.sites[0].public_key(), &words);
+    scene.wait_for_ping();
+}
+
+/// What the underlay shows of strangers: nothing comes back, whatever is sent.
+fn a_stranger_hears_nothing(workers: usize) {
+    let scene = Scene::new(Program::WireguardGo, workers);
+    let stranger = ClientKey::new(&scene.sites[1]);
+    scene.client.wg(&["set", "wg0", "peer", scene.sites[0].public_key(), "remove"]);
+    let endpoint = format!("{}:51820", scene.sites[0].address());
+    let words = ["endpoint", &endpoint, "allowed-ips", "10.10.0.0/24"];
+    scene.client.connect(&stranger, scene.sites[0].public_key(), &words);
+    assert!(!pings(scene.sites[1].space(), "10.10.0.5"));
+    until("it is counted", || {
+        let shown = scene.sites[0].ctl().json("wireguard show road");
+        shown["refused"]["unknown-peer"].as_u64() >= Some(1)
+    });
+    assert_eq!(scene.client.shown("latest-handshakes"), "0");
+    // `transfer`: received first.
+    assert!(scene.client.shown("transfer").starts_with("0 "));
+}
+
+each_worker_count!(
+    streams_of_wireguard_go_cross,
+    streams_of_boringtun_cross,
+    a_client_changes_its_address_in_mid_stream,
+    either_end_begins_anew,
+    a_source_that_is_not_the_clients_is_dropped_and_counted,
+    a_client_that_is_removed_is_silent_at_once,
+    a_stranger_hears_nothing,
+);
