@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, ExitStatus},
+    process::{Command, ExitStatus, Output, Stdio},
 };
 
 use nix::sys::signal::Signal;
@@ -100,6 +100,31 @@ impl Daemon {
     /// Returns the state directory.
     pub fn state_directory(&self) -> PathBuf {
         self.directory.join("state")
+    }
+
+    /// Runs a command line of `wg`, split at blanks, for which this daemon's WireGuard sockets lie where `wg` looks.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn wg(&self, line: &str) -> Output {
+        self.wg_as(&[], line)
+    }
+
+    /// Runs a command line of `wg` as [`Daemon::wg`] does, by a command that ends in it.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn wg_as(&self, wrapper: &[&str], line: &str) -> Output {
+        // A mount namespace of its own: nobody else sees this `/run`.
+        let run = self.directory.join("run");
+        fs::create_dir_all(&run).expect("a directory can be made");
+        let script = "mount --bind \"$0\" /run && exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script]).arg(run);
+        command.args(wrapper).arg("wg").args(line.split_whitespace()).stdin(Stdio::null());
+        self.space
+            .enter(|| command.output())
+            .expect("wg can be started: apt-get install wireguard-tools")
     }
 
     /// Returns a `weftctl` that talks to this daemon.
@@ -211,5 +236,6 @@ fn command(directory: &Path, wrapper: &[String]) -> Command {
     command.arg("--config").arg(directory.join("weft.toml"));
     command.arg("--socket").arg(directory.join("weftd.sock"));
     command.arg("--state-dir").arg(directory.join("state"));
+    command.arg("--wireguard-dir").arg(directory.join("run/wireguard"));
     command
 }

@@ -10,6 +10,7 @@ mod plane;
 mod replace;
 mod served;
 mod tunnel;
+mod uapi;
 mod wireguard;
 
 use std::{
@@ -51,6 +52,9 @@ struct Arguments {
     /// Where state is kept that outlives a restart.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/weft")]
     state_dir: PathBuf,
+    /// Where the sockets are made by which `wg` reaches the WireGuard adapters.
+    #[arg(long, value_name = "DIR", default_value = uapi::DIRECTORY)]
+    wireguard_dir: PathBuf,
 }
 
 fn main() -> ExitCode {
@@ -113,13 +117,15 @@ async fn operate(arguments: &Arguments) -> Result<(), Report> {
         .context("cannot start the workers")?;
     let (connected_sender, connected) = mpsc::channel(16);
     let (tunnels, happened) = Tunnels::begin(&arguments.state_dir, &pool);
+    let (uapi, listening) = uapi::Sockets::new(arguments.wireguard_dir.clone());
 
-    let mut control = Control::new(pool, devices, file, connected_sender, tunnels);
+    let mut control = Control::new(pool, devices, file, connected_sender, tunnels, uapi);
     control.begin(text, config).await;
     let control = Arc::new(Mutex::new(control));
     let told = control::Told { links, ended, connected, happened };
     let tend = tokio::spawn(control::tend(control.clone(), told));
     let serve = tokio::spawn(api::serve(socket, control.clone()));
+    let wg = tokio::spawn(uapi::serve(control.clone(), listening));
 
     println!("weftd: ready");
     // Nobody may be reading.
@@ -131,6 +137,7 @@ async fn operate(arguments: &Arguments) -> Result<(), Report> {
 
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     serve.abort();
+    wg.abort();
     tend.abort();
     control.lock().await.shut_down().await;
     let _ = std::fs::remove_file(&arguments.socket);

@@ -13,6 +13,7 @@ mod sockets;
 mod state;
 mod tend;
 mod tunnels;
+mod uapi;
 mod view;
 mod wireguard;
 
@@ -24,4 +25,5 @@ pub(crate) use peers::{ping, report, reset};
 pub(crate) use state::{Control, Shared};
 pub(crate) use tend::{Told, tend};
 pub(crate) use tunnels::{Happened, Tunnels};
+pub(crate) use uapi::{device, set};
 pub(crate) use view::{FdbFilter, ViewError};

@@ -91,6 +91,8 @@ impl Control {
         self.put_in_force();
         self.put_tunnels(secrets.vpn).await;
         self.put_wireguard(secrets.wireguard).await;
+        let adapters = self.adapters.running().map(|(name, _)| name.clone()).collect();
+        self.uapi.put(&adapters);
         self.open_ports().await;
     }
 
@@ -321,6 +323,7 @@ impl Control {
     pub(crate) async fn shut_down(&mut self) {
         self.config.ports.clear();
         self.end_tunnels().await;
+        self.uapi.put(&BTreeSet::new());
         self.end_wireguard().await;
         let closed = std::mem::take(&mut self.ports).into_iter().collect();
         self.put_in_force();

@@ -25,6 +25,7 @@ use crate::{
     device::Devices,
     overlay::Snoop,
     plane::{Egress, Plan, PlannedPort, Pool, PortCounters},
+    uapi::Sockets,
 };
 
 /// MTU of a port whose device has none of its own.
@@ -45,6 +46,8 @@ pub(crate) struct Control {
     pub(super) devices: Devices,
     pub(super) tunnels: Tunnels,
     pub(super) adapters: Adapters,
+    /// Where `wg` finds the adapters.
+    pub(super) uapi: Sockets,
     pub(super) started: Timestamp,
     pub(super) generations: u64,
     /// Where tasks that serve sockets report; the receiver is [`super::tend::tend`]'s.
@@ -129,6 +132,7 @@ impl Control {
         file: ConfigFile,
         connected: mpsc::Sender<super::sockets::Connected>,
         tunnels: Tunnels,
+        uapi: Sockets,
     ) -> Self {
         let free_ids = (0..PortId::LIMIT)
             .filter_map(|index| PortId::new(u16::try_from(index).ok()?))
@@ -144,6 +148,7 @@ impl Control {
             devices,
             tunnels,
             adapters: Adapters::default(),
+            uapi,
             started: clock::now(),
             generations: 0,
             connected,

@@ -1,6 +1,7 @@
 //! The control plane without its loop: what the loop would hear is handed to it in the order of the test.
 
 mod tunnels;
+mod uapi;
 
 use std::{io::Read, os::unix::net::UnixStream, path::Path};
 
@@ -13,7 +14,7 @@ use super::{
     state::{Control, Link},
     tunnels::Tunnels,
 };
-use crate::{config_file::ConfigFile, device::Devices, plane::Pool};
+use crate::{config_file::ConfigFile, device::Devices, plane::Pool, uapi::Sockets};
 
 /// A control plane with one worker, and the connections that are on their way to it.
 async fn control(directory: &Path) -> (Control, mpsc::Receiver<Connected>) {
@@ -22,7 +23,8 @@ async fn control(directory: &Path) -> (Control, mpsc::Receiver<Connected>) {
     let devices = Devices::new(&directory.join("state")).await.unwrap();
     let (sender, connected) = mpsc::channel(16);
     let (tunnels, _) = Tunnels::begin(directory, &pool);
-    (Control::new(pool, devices, file, sender, tunnels), connected)
+    let (uapi, _) = Sockets::new(directory.join("wireguard"));
+    (Control::new(pool, devices, file, sender, tunnels, uapi), connected)
 }
 
 async fn put(control: &mut Control, text: &str) {

@@ -129,6 +129,11 @@ impl Tunnels {
         (tunnels, happened)
     }
 
+    /// Returns where state is kept that outlives a restart.
+    pub(super) fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+
     /// Returns where frames are handed over to the overlay, while there are tunnels.
     pub(super) fn snooped(&self) -> Option<mpsc::Sender<Snooped>> {
         self.running.as_ref().map(|_| self.snooped.clone())

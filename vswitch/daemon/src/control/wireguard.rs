@@ -10,7 +10,7 @@ use weft_config::{WireguardConfig, WireguardPeerConfig};
 use weft_core::{Guards, Isolation, PortId, PortKind, PortSpec};
 use weft_ports::udp::{self, Segmentation};
 use weft_vlan::{MacAddr, PortVlan, VlanSet};
-use weft_vpn::{PeerState, PresharedKey, PublicKey};
+use weft_vpn::{PeerState, PresharedKey, PrivateKey, PublicKey};
 use weft_wireguard::{Adapter, AdapterConfig, Boring, BoringGate, Peer, PeerId, Peers, Server};
 
 use super::{
@@ -38,6 +38,7 @@ pub(crate) struct Adapters {
 pub(super) struct Site {
     pub(super) config: WireguardConfig,
     pub(super) own: PublicKey,
+    pub(super) private: PrivateKey,
     pub(super) mac: MacAddr,
     pub(super) keeper: Keeper,
     pub(super) clients: BTreeMap<String, Client>,
@@ -51,8 +52,8 @@ pub(super) struct Site {
 /// A client of an adapter.
 pub(super) struct Client {
     pub(super) peer: Arc<Peer>,
-    config: WireguardPeerConfig,
-    preshared: Option<PresharedKey>,
+    pub(super) config: WireguardPeerConfig,
+    pub(super) preshared: Option<PresharedKey>,
     asking: Asking,
 }
 
@@ -125,13 +126,12 @@ impl Control {
                     && keys.private.public() == site.own
             })
         };
-        let leaving: Vec<Site> = self
-            .adapters
-            .running
-            .extract_if(.., |name, site| !stays(name, site))
-            .map(|(_, site)| site)
-            .collect();
-        self.retire_adapters(leaving).await;
+        let (staying, leaving): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.adapters.running)
+                .into_iter()
+                .partition(|(name, site)| stays(name, site));
+        self.adapters.running = staying;
+        self.retire_adapters(leaving.into_values().collect()).await;
         for (name, config) in self.config.wireguard.clone() {
             let begun = match secrets.remove(&name) {
                 Some(Ok(keys)) => match self.adapters.running.get_mut(&name) {
@@ -189,6 +189,7 @@ impl Control {
         let site = Site {
             config: config.clone(),
             own,
+            private: keys.private.clone(),
             mac,
             keeper,
             clients: BTreeMap::new(),

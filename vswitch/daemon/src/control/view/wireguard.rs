@@ -53,8 +53,11 @@ impl Control {
 
     /// Says what is wrong with adapters.
     pub(super) fn adapter_problems(&self) -> Vec<String> {
-        let troubles = self.adapters.troubles();
-        troubles.map(|(name, trouble)| format!("wireguard {name}: {trouble}")).collect()
+        let names = self.config.wireguard.keys();
+        let unreachable = names.filter_map(|name| Some((name, self.uapi.trouble(name)?)));
+        let troubles = self.adapters.troubles().chain(unreachable);
+        let troubles = troubles.map(|(name, trouble)| format!("wireguard {name}: {trouble}"));
+        troubles.chain(self.config.notes()).collect()
     }
 
     fn adapter(&self, name: &str, config: &WireguardConfig) -> WireguardView {
@@ -66,6 +69,7 @@ impl Control {
             config.gateway_v4.map(|it| it.to_string()),
             config.gateway_v6.map(|it| it.to_string()),
         ];
+        let overlaps = config.overlaps.iter().map(ToString::to_string);
         WireguardView {
             name: name.to_owned(),
             switch: config.switch.clone(),
@@ -82,7 +86,7 @@ impl Control {
             tx,
             refused: site.map(|site| named(site.keeper.site().counts.all())).unwrap_or_default(),
             peers: peers.collect(),
-            problems: config.overlaps.iter().map(ToString::to_string).collect(),
+            problems: overlaps.chain(self.uapi.trouble(name).cloned()).collect(),
         }
     }
 
