@@ -90,7 +90,7 @@ another peer has is taken from it.")]
     #[command(after_help = "\
 Examples:
   weftctl wireguard peer set road alice --allowed-ips 10.10.0.201,10.10.0.211
-  weftctl wireguard peer set road site --endpoint 192.0.2.7:51820 --unset persistent-keepalive
+  weftctl wireguard peer set road site --endpoint 192.0.2.7:51820
 
 --allowed-ips replaces the whole list; what another peer has is taken from it.")]
     Set(PeerSet),

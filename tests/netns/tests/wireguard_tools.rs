@@ -178,9 +178,10 @@ fn strangers_are_not_heard() {
     let lab = Lab::new();
     let daemon = start(&lab);
     // Whatever becomes of the modes.
-    let socket = daemon.config_path().with_file_name("run").join("wireguard/road.sock");
-    fs::set_permissions(socket.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
-    fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).unwrap();
+    let run = daemon.config_path().with_file_name("run");
+    for (path, mode) in [("", 0o755), ("wireguard", 0o755), ("wireguard/road.sock", 0o666)] {
+        fs::set_permissions(run.join(path), fs::Permissions::from_mode(mode)).unwrap();
+    }
     let from = daemon.log_len();
     let show = "show road private-key";
     let Output { status, stdout, .. } =
