@@ -82,6 +82,22 @@ fn frames_of_every_length_cross_whole_with_every_set_of_features() {
 }
 
 #[test]
+fn a_burst_of_large_frames_in_many_pieces_stays_within_its_bounds() {
+    let (mut port, mut driver) = connect(1, MODERN);
+    driver.start();
+    let sent = frame(&[], 71_000, 5);
+    for _ in 0..3 {
+        driver.send_frame(0, &[0; 12], &sent, Shape { pieces: 80, indirect: false });
+    }
+    let (mut sink, mut came) = (Sink::new(), Vec::new());
+    until("three frames", || {
+        came.extend(sink.receive(&mut *port.opened.rx[0]).unwrap().frames);
+        (came.len() == 3).then_some(())
+    });
+    assert!(came.iter().all(|frame| *frame == sent));
+}
+
+#[test]
 fn a_frame_of_two_regions_and_of_more_pieces_than_a_system_call_takes_crosses_whole() {
     let (mut port, mut driver) = connect(1, MODERN | feature::INDIRECT);
     driver.start();

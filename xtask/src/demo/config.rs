@@ -17,9 +17,9 @@ type = "netdev"
 device = "tap0"
 vlan = {{ access = "office" }}
 
-# An emulated card. QEMU connects to the socket; no privileges needed.
+# A machine whose rings weft serves in the machine's own memory. QEMU connects to the socket; no privileges needed.
 [port.dev1]
-type = "stream"
+type = "vhost-user"
 socket = "{}"
 vlan = {{ access = "lab" }}
 

@@ -16,6 +16,8 @@ use weft_bench::{
 use super::console::{Console, Outcome};
 use crate::{guest, say};
 
+/// A machine's memory in MiB.
+const MEMORY: &str = "384";
 const UP: &str = "the guest is up";
 const BOOT_LIMIT: Duration = Duration::from_secs(90);
 /// Where KVM works, the trial takes a second.
@@ -29,8 +31,10 @@ pub(crate) struct Plan {
     pub(crate) mac: &'static str,
     /// QEMU's `-device` without the back-end.
     pub(crate) card: &'static str,
-    /// QEMU's `-netdev` without the id.
+    /// QEMU's `-netdev`.
     pub(crate) netdev: String,
+    /// The socket by which the switch gets at the machine's memory, where it does.
+    pub(crate) shares_memory_by: Option<PathBuf>,
 }
 
 /// A machine that was started.
@@ -104,14 +108,14 @@ impl Machine {
         accelerator: Accelerator,
         plan: Plan,
     ) -> Result<Self> {
-        let Plan { name, address, mac, card, netdev } = &plan;
+        let Plan { name, address, mac, card, netdev, shares_memory_by } = &plan;
         let file = |extension: &str| lab.dir().join(format!("{name}.{extension}"));
         let (initrd, socket, log) = (file("initrd"), file("console"), file("boot.log"));
         guest::with_script(image, &script(name, address), &initrd)?;
         qemu.args(["-name", name, "-accel", accelerator.name(), "-M", "q35", "-cpu", "max"]);
         qemu.args([
             "-m",
-            "384",
+            MEMORY,
             "-nodefaults",
             "-no-user-config",
             "-display",
@@ -123,6 +127,12 @@ impl Machine {
         let (listen, copy) = (socket.display(), log.display());
         let console = format!("socket,id=console,path={listen},server=on,wait=off,logfile={copy}");
         qemu.args(["-chardev", &console, "-serial", "chardev:console"]);
+        if let Some(socket) = shares_memory_by {
+            let object = format!("memory-backend-memfd,id=mem,size={MEMORY}M,share=on");
+            qemu.args(["-object", &object, "-numa", "node,memdev=mem"]);
+            let socket = format!("socket,id=shared,path={},reconnect=1", socket.display());
+            qemu.args(["-chardev", &socket]);
+        }
         // The empty romfile: nothing boots from the network, and the file is in a package of its own.
         qemu.args(["-netdev", netdev, "-device", &format!("{card},netdev=net,mac={mac},romfile=")]);
         let process = lab.spawn(&qemu, &format!("{name}.qemu.log"))?;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   web1 (QEMU, virtio) ── tap0 ──┐                               ┌── tap0 ── web2 (QEMU, virtio)
-//!   dev1 (QEMU, e1000) ─ socket ──┤ weftd ══ encrypted ══ weftd ──┤
+//!   dev1 (QEMU, virtio) ─ memory ─┤ weftd ══ encrypted ══ weftd ──┤
 //!   desk (namespace) ──── desk0 ──┘ north      wire       south   └── till0 ─ till (namespace)
 //!
 //!   the segment "office": VLAN 10 on north with web1, desk; VLAN 110 on south with web2

@@ -12,7 +12,7 @@ use zerocopy::FromBytes;
 use super::{
     device::{Device, Slot, State},
     memory::Memory,
-    ring::{Broken, Direction, Piece},
+    ring::{Access, Broken, Direction, Piece},
 };
 use crate::{
     BURST, Burst, Fault, Receive, Scratch,
@@ -35,6 +35,8 @@ pub(super) struct FromGuest {
     /// What the burst's payload lies in.
     memory: Option<Arc<Memory>>,
     pieces: Vec<Piece>,
+    /// Where the pieces of each buffer end, and its bytes.
+    buffers: Vec<(usize, usize)>,
 }
 
 // SAFETY: the pointers in `pieces` are only followed within one call of `receive`, which writes them first.
@@ -49,6 +51,7 @@ impl FromGuest {
             generation: 0,
             memory: None,
             pieces: Vec::with_capacity(BURST),
+            buffers: Vec::with_capacity(BURST),
         }
     }
 
@@ -82,10 +85,14 @@ impl FromGuest {
             return Ok(());
         }
         ring.silence(setting);
-        let mut result = Ok(());
-        while self.heads.len() < waiting && scratch.has_room() {
+        self.pieces.clear();
+        self.buffers.clear();
+        // What this counts is no less than what frames that are copied together take of the arena.
+        let (mut result, mut bytes) = (Ok(()), scratch.used);
+        // All buffers are found before the first is read, so that their bytes are on the way meanwhile.
+        while self.heads.len() < waiting && bytes < ARENA_BUDGET {
+            let begin = self.pieces.len();
             let next = ring.peek(self.heads.len()).and_then(|head| {
-                self.pieces.clear();
                 let total =
                     ring.pieces(&setting.memory, head, Direction::FromGuest, &mut self.pieces)?;
                 Ok((head, total))
@@ -97,13 +104,22 @@ impl FromGuest {
                     break;
                 }
             };
+            if let Some(first) = self.pieces.get(begin) {
+                first.fetch(Access::Read);
+            }
+            bytes += total.min(LARGEST_FRAME).next_multiple_of(CACHE_LINE);
             self.heads.push(head);
+            self.buffers.push((self.pieces.len(), total));
             if let Some(notes) = &mut notes {
                 notes.taken(head);
             }
-            // A ring that is not enabled is emptied without effect.
-            if enabled {
-                scratch.add(&self.pieces, total, header_len);
+        }
+        // A ring that is not enabled is emptied without effect.
+        if enabled {
+            let mut begin = 0;
+            for &(end, total) in &self.buffers {
+                scratch.add(&self.pieces[begin..end], total, header_len);
+                begin = end;
             }
         }
         ring.take(self.heads.len());
@@ -130,7 +146,7 @@ impl Receive for FromGuest {
         if device.is_gone() {
             return Err(Fault::Closed);
         }
-        let mut filling = Filling { arrivals, arena, used: 0, bytes: 0 };
+        let mut filling = Filling { arrivals, arena, used: 0 };
         if let Some(mac) = state.announce.take() {
             filling.announce(mac);
         }
@@ -183,15 +199,9 @@ struct Filling<'s> {
     arena: &'s mut [u8],
     /// Bytes of the arena in use.
     used: usize,
-    /// Bytes of all frames.
-    bytes: usize,
 }
 
 impl Filling<'_> {
-    fn has_room(&self) -> bool {
-        !self.arrivals.is_full() && self.bytes < ARENA_BUDGET && self.used < ARENA_BUDGET
-    }
-
     /// Adds the frame in a buffer of `total` bytes.
     fn add(&mut self, pieces: &[Piece], total: usize, header_len: usize) {
         let Some(len) = total.checked_sub(header_len) else {
@@ -206,7 +216,6 @@ impl Filling<'_> {
         let vnet = VnetHeader::read_from_prefix(&front).ok().map(|(header, _)| header);
         let head = read_head(&front[header_len..front_len], len, None, vnet.as_ref());
         let behind = header_len + head.consumed();
-        self.bytes += len;
         self.arrivals.begin(head);
         if pieces.len() > PIECES_MAX {
             return self.copy_together(pieces, total, behind);

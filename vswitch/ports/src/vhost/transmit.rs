@@ -93,6 +93,7 @@ impl ToGuest {
         }
         let Some((ring, setting, notes)) = state.working() else { return false };
         ring.silence(setting);
+        ring.fetch(&setting.memory, jobs.len());
         let mut place = Place { ring, setting, notes };
         (self.writer.header_len, self.writer.merges) = (features.header_len(), features.merges());
         self.writer.waiting = 0;
