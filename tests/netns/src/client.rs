@@ -88,7 +88,10 @@ impl Client {
         command.arg(program.path()).args(program.arguments()).arg(DEVICE);
         command.env("WG_PROCESS_FOREGROUND", "1");
         let client = Self { process: Process::start("client", space, command) };
-        until("the client's socket is there", || client.try_wg(&["show", DEVICE]).is_some());
+        // `wg` itself would remove a socket that does not listen yet.
+        until("the client's socket listens", || {
+            space.run("cat /proc/net/unix").lines().any(listens)
+        });
         space.run(&format!("sysctl -qw net.ipv6.conf.{DEVICE}.disable_ipv6=0"));
         for address in addresses {
             space.run(&format!("ip addr add {address} dev {DEVICE}"));
@@ -114,7 +117,12 @@ impl Client {
     /// When `wg` fails.
     #[track_caller]
     pub fn wg(&self, arguments: &[&str]) -> String {
-        self.try_wg(arguments).unwrap_or_else(|| panic!("wg {arguments:?} fails"))
+        let pid = self.process.pid().to_string();
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &pid, "--mount", "--net", "wg"]).args(arguments);
+        let output = command.output().expect("nsenter can be run");
+        assert!(output.status.success(), "wg {arguments:?}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Returns what `wg show` says of its peer: the words behind the public key.
@@ -123,14 +131,12 @@ impl Client {
         let shown = self.wg(&["show", DEVICE, what]);
         shown.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
     }
+}
 
-    fn try_wg(&self, arguments: &[&str]) -> Option<String> {
-        let pid = self.process.pid().to_string();
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &pid, "--mount", "--net", "wg"]).args(arguments);
-        let output = command.output().expect("nsenter can be run");
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
-    }
+/// Tells whether a line of /proc/net/unix is of a client's socket that listens.
+fn listens(line: &str) -> bool {
+    const ACCEPTS: &str = "00010000";
+    line.ends_with(&format!("{DEVICE}.sock")) && line.split_whitespace().nth(3) == Some(ACCEPTS)
 }
 
 /// Makes a preshared key in a file.
