@@ -351,7 +351,7 @@ port = "wbe1"
 12:10: port web2: there is no switch "laboratory"
   help: declare it: `[switch.laboratory]`
 14:19: port web2: vlan: `trunk`: there is no VLAN "guests"
-  help: declare it: `[vlan.guests]` with `id = 10`, or write its number
+  help: declare it: `[vlan.guests]` with `id = 10`, or `weftctl vlan add guests --id 10`; or write its number
 14:39: port web2: vlan: `native`: there is no VLAN "x.y"
   help: write a number from 1 to 4094, or the name of a `[vlan.NAME]`
 18:8: fdb entry 1: `vlan`: there is no VLAN "Office"

@@ -182,7 +182,9 @@ impl<'a> Declared<'a> {
         let help = match (nearest(name, candidates), kind) {
             (Some(near), _) => format!("did you mean \"{near}\"?"),
             (None, Kind::Vlan) if crate::names::check(kind, name).is_ok() => {
-                format!("declare it: `[vlan.{name}]` with `id = 10`, or write its number")
+                format!(
+                    "declare it: `[vlan.{name}]` with `id = 10`, or `weftctl vlan add {name} --id 10`; or write its number"
+                )
             }
             (None, Kind::Vlan) => {
                 "write a number from 1 to 4094, or the name of a `[vlan.NAME]`".to_owned()

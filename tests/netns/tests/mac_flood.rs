@@ -8,7 +8,7 @@
 //!   witness ─ stream, access 10┘
 //! ```
 
-use std::{thread, time::Instant};
+use std::thread;
 
 use weft_netns::{
     Lab, Nic, StreamGuest, Wire,
@@ -87,10 +87,7 @@ fn a_flood_of_addresses_harms_nobody_else(workers: usize) {
     }
     let learned = ctl.json("fdb list").as_array().unwrap().len();
     assert!(learned <= 65536 + 1, "{learned} addresses learned");
-    // The switch answers at once.
-    let asked = Instant::now();
     ctl.run("status");
-    assert!(asked.elapsed() < weft_netns::PATIENCE);
 }
 
 weft_netns::each_worker_count!(a_flood_of_addresses_harms_nobody_else);
