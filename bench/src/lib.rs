@@ -9,6 +9,7 @@ pub mod pcap;
 pub mod probe;
 pub mod report;
 pub mod site;
+pub mod storm;
 pub mod switch;
 mod sys;
 pub mod turns;

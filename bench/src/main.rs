@@ -1,15 +1,20 @@
 //! `weft-bench`: the benches themselves, and the copier, sender and counter that they start in their
 //! namespaces.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    net::{SocketAddr, SocketAddrV4},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use weft_bench::{
     copier::{self, Road},
     site::Tools,
-    switch,
+    storm, switch,
     udp::{self, Rate},
     vpn,
 };
@@ -49,6 +54,19 @@ enum Command {
         seconds: u64,
         #[arg(long)]
         rate: Option<u32>,
+    },
+    /// Send one payload in the name of many addresses.
+    #[command(hide = true)]
+    Storm {
+        #[arg(long)]
+        to: SocketAddrV4,
+        /// Of the datagram, in hexadecimal digits.
+        #[arg(long)]
+        payload: String,
+        #[arg(long)]
+        rate: u32,
+        #[arg(long)]
+        seconds: u64,
     },
     /// Count datagrams.
     #[command(hide = true)]
@@ -116,9 +134,21 @@ fn run(command: Command) -> Result<()> {
             let rate = rate.map_or(Rate::Flood, Rate::PerSecond);
             print(&udp::blast(to, rate, duration(seconds))?)
         }
+        Command::Storm { to, payload, rate, seconds } => {
+            print(&storm::storm(to, &from_hex(&payload)?, rate, duration(seconds))?)
+        }
         Command::Count { port, seconds } => print(&udp::count(port, duration(seconds))?),
         Command::Track { port, seconds } => print(&udp::track(port, duration(seconds))?),
     }
+}
+
+fn from_hex(text: &str) -> Result<Vec<u8>> {
+    ensure!(
+        text.is_ascii() && text.len().is_multiple_of(2),
+        "two hexadecimal digits for each byte"
+    );
+    let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).context("hexadecimal digits");
+    (0..text.len()).step_by(2).map(byte).collect()
 }
 
 fn print(report: &impl Serialize) -> Result<()> {

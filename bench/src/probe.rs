@@ -150,7 +150,12 @@ fn ping(site: &Site) -> Result<f64> {
     median(&times).map(|ms| ms * 1000.0).context("ping measured nothing")
 }
 
-fn stream(lab: &Lab, site: &Site, streams: usize, length: Duration) -> Result<(f64, f64)> {
+pub(crate) fn stream(
+    lab: &Lab,
+    site: &Site,
+    streams: usize,
+    length: Duration,
+) -> Result<(f64, f64)> {
     let mut server = site.far.command("iperf3");
     let server =
         lab.spawn(server.args(["-s", "-1", "-p", "5201", "--forceflush"]), "iperf3-server.log")?;

@@ -6,7 +6,7 @@ use std::{
     io, mem,
     net::UdpSocket,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
-    ptr,
+    ptr, slice,
 };
 
 use libc::{c_int, c_void};
@@ -112,14 +112,21 @@ impl Batch {
         Self { headers, iovecs, _bytes: bytes }
     }
 
+    /// Returns the bytes of each datagram.
+    pub(crate) fn datagrams(&mut self) -> impl Iterator<Item = &mut [u8]> {
+        self.iovecs.iter().map(|iovec| {
+            // SAFETY: each iovec names initialised bytes of `_bytes` of its own, which nothing else refers to while
+            // `self` is borrowed mutably.
+            unsafe { slice::from_raw_parts_mut(iovec.iov_base.cast(), iovec.iov_len) }
+        })
+    }
+
     /// Numbers the datagrams from `first` on, in the first eight bytes of each.
     pub(crate) fn number(&mut self, first: u64) {
-        for (iovec, number) in self.iovecs.iter().zip(first..) {
+        for (datagram, number) in self.datagrams().zip(first..) {
             let bytes = number.to_be_bytes();
-            let length = bytes.len().min(iovec.iov_len);
-            // SAFETY: the iovec names that many bytes or more of `_bytes`, which nothing else refers to while
-            // `self` is borrowed mutably.
-            unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), iovec.iov_base.cast(), length) };
+            let length = bytes.len().min(datagram.len());
+            datagram[..length].copy_from_slice(&bytes[..length]);
         }
     }
 
@@ -141,10 +148,10 @@ impl Batch {
     }
 
     /// Sends the datagrams to the connected peer and returns how many were taken.
-    pub(crate) fn send(&mut self, socket: &UdpSocket) -> io::Result<usize> {
+    pub(crate) fn send(&mut self, socket: &impl AsFd) -> io::Result<usize> {
         let (headers, count) = (self.headers.as_mut_ptr(), self.headers.len() as libc::c_uint);
         // SAFETY: the headers and the buffers that they point to belong to `self` and live through the call.
-        let sent = check(unsafe { libc::sendmmsg(socket.as_raw_fd(), headers, count, 0) })?;
+        let sent = check(unsafe { libc::sendmmsg(socket.as_fd().as_raw_fd(), headers, count, 0) })?;
         Ok(sent.unsigned_abs() as usize)
     }
 

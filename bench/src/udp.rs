@@ -2,7 +2,7 @@
 //! the two ends are faster than what lies between them.
 
 use std::{
-    io::ErrorKind,
+    io::{self, ErrorKind},
     net::{Ipv4Addr, SocketAddr, UdpSocket},
     thread,
     time::Duration,
@@ -59,8 +59,29 @@ pub fn blast(to: SocketAddr, rate: Rate, length: Duration) -> Result<Count> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("bind")?;
     socket.connect(to).context("connect")?;
     sys::grow_buffers(&socket, BUFFER);
-    let size = if rate == Rate::Flood { BATCH } else { BATCH_OF_A_RATE };
-    let mut batch = sys::Batch::new(size, PAYLOAD);
+    let mut batch = sys::Batch::new(rate.batch(), PAYLOAD);
+    keep(rate, length, |datagrams| {
+        batch.number(datagrams);
+        batch.send(&socket)
+    })
+}
+
+impl Rate {
+    /// Returns how many datagrams are sent at a time.
+    pub(crate) fn batch(self) -> usize {
+        if self == Self::Flood { BATCH } else { BATCH_OF_A_RATE }
+    }
+}
+
+/// Keeps a rate for `length`; `send` is told how many datagrams there were before, and tells how many it sent.
+///
+/// # Errors
+/// When that fails for another reason than full queues or a peer that is not there.
+pub(crate) fn keep(
+    rate: Rate,
+    length: Duration,
+    mut send: impl FnMut(u64) -> io::Result<usize>,
+) -> Result<Count> {
     let (begin, mut datagrams) = (clock::now(), 0);
     loop {
         let elapsed = begin.elapsed();
@@ -73,8 +94,7 @@ pub fn blast(to: SocketAddr, rate: Rate, length: Duration) -> Result<Count> {
             thread::sleep(BETWEEN_BATCHES);
             continue;
         }
-        batch.number(datagrams);
-        match batch.send(&socket) {
+        match send(datagrams) {
             Ok(sent) => datagrams += sent as u64,
             Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
             Err(error)

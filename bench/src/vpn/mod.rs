@@ -2,6 +2,7 @@
 //! weft; over three underlays.
 
 mod endurance;
+mod flood;
 mod others;
 mod peer;
 mod report;
@@ -50,6 +51,9 @@ struct Alone {
     /// Instead: what weft's tunnel loses when the keys change under a stream.
     #[arg(long)]
     rekey: bool,
+    /// Instead: what weft's tunnel is worth while strangers begin handshakes.
+    #[arg(long)]
+    flood: bool,
     /// Instead: what 100 idle peers cost weft.
     #[arg(long)]
     idle: bool,
@@ -82,8 +86,8 @@ impl Options {
         for underlay in &self.underlay {
             arguments.extend(["--underlay".to_owned(), underlay.to_string()]);
         }
-        let Alone { rekey, idle, many } = self.alone;
-        let flags = [(rekey, "--rekey"), (idle, "--idle"), (many, "--many")];
+        let Alone { rekey, flood, idle, many } = self.alone;
+        let flags = [(rekey, "--rekey"), (flood, "--flood"), (idle, "--idle"), (many, "--many")];
         arguments.extend(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| (*flag).to_owned()));
         arguments
     }
@@ -99,7 +103,7 @@ impl Options {
 
 impl Alone {
     fn any(self) -> bool {
-        self.rekey || self.idle || self.many
+        self.rekey || self.flood || self.idle || self.many
     }
 }
 
@@ -154,11 +158,11 @@ fn side_by_side(options: &Options, tools: &Tools, out: &Path) -> Result<usize> {
 
 /// Measures what is asked of weft alone and returns how many attempts failed.
 fn alone(options: &Options, tools: &Tools, out: &Path) -> Result<usize> {
-    let Alone { rekey, idle, many } = options.alone;
-    let wanted = [rekey, idle, many].into_iter().filter(|wanted| *wanted).count();
+    let Alone { rekey, flood, idle, many } = options.alone;
+    let wanted = [rekey, flood, idle, many].into_iter().filter(|wanted| *wanted).count();
     let mut bench = Bench::begin(out, wanted)?;
     let head = turns::head(options.turns)?;
-    let mut report = Endurance { head, rekey: None, idle: None, many: None };
+    let mut report = Endurance { head, rekey: None, flood: None, idle: None, many: None };
     if many {
         let what = format!("{MANY_PEERS} configured peers");
         report.many = bench.attempt(&what, |lab| endurance::many(lab, tools, MANY_PEERS)).ok();
@@ -171,9 +175,18 @@ fn alone(options: &Options, tools: &Tools, out: &Path) -> Result<usize> {
         let what = "a stream across a rekey, which comes after two minutes";
         report.rekey = bench.attempt(what, |lab| endurance::rekey(lab, tools)).ok();
     }
+    if flood {
+        let what = "a tunnel under a flood of initiations";
+        report.flood = bench.attempt(what, |lab| flood::flood(lab, tools)).ok();
+    }
     bench.write(ALONE, &report.markdown(), &report)?;
     bench.show(ALONE, &report.markdown());
-    let measured = [report.rekey.is_some(), report.idle.is_some(), report.many.is_some()];
+    let measured = [
+        report.rekey.is_some(),
+        report.flood.is_some(),
+        report.idle.is_some(),
+        report.many.is_some(),
+    ];
     Ok(wanted - measured.into_iter().filter(|measured| *measured).count())
 }
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{
     endurance::{IdlePeers, ManyPeers, Rekey},
+    flood::Flood,
     peer::{ENCRYPTED, Peer},
     underlay::Underlay,
 };
@@ -45,6 +46,7 @@ pub(super) struct Endurance {
     #[serde(flatten)]
     pub(super) head: Head,
     pub(super) rekey: Option<Rekey>,
+    pub(super) flood: Option<Flood>,
     pub(super) idle: Option<IdlePeers>,
     pub(super) many: Option<ManyPeers>,
 }
@@ -113,6 +115,7 @@ impl Endurance {
     pub(super) fn markdown(&self) -> String {
         let rows = [
             self.rekey.as_ref().map(Rekey::rows),
+            self.flood.as_ref().map(Flood::rows),
             self.idle.as_ref().map(IdlePeers::rows),
             self.many.as_ref().map(ManyPeers::rows),
         ];

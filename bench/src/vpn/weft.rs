@@ -4,6 +4,7 @@ use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+use weft_vpn::PublicKey;
 
 use super::underlay::{DEVICE, End, Ends};
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
     weft::Weft,
 };
 
-const PORT: u16 = 51900;
+pub(super) const PORT: u16 = 51900;
 
 /// How records are sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +36,9 @@ impl Cipher {
 #[derive(Debug)]
 pub(super) struct Pair {
     pub(super) near: Weft,
-    far: Weft,
+    pub(super) far: Weft,
+    /// What the far one is known by.
+    pub(super) far_key: PublicKey,
 }
 
 impl Pair {
@@ -64,6 +67,7 @@ pub(super) fn join(lab: &Lab, tools: &Tools, ends: &Ends, cipher: Cipher) -> Res
     Ok(Pair {
         near: start(&ends.near, near, &ends.far, far)?,
         far: start(&ends.far, far, &ends.near, near)?,
+        far_key: far.public.parse().context("weftctl writes keys")?,
     })
 }
 
