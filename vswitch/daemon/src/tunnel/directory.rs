@@ -2,7 +2,7 @@
 //! with, the segments that it may carry. Written by the keeper and the control plane, read without a lock.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -22,6 +22,7 @@ use super::counts::Counts;
 #[derive(Default)]
 pub(crate) struct Directory {
     sessions: ArcSwap<HashMap<u32, Arc<Receiving>>>,
+    addresses: ArcSwap<HashSet<SocketAddr>>,
 }
 
 /// A session that opens records, and whose it is.
@@ -34,6 +35,16 @@ impl Directory {
     /// Returns the sessions by the index that records carry.
     pub(super) fn sessions(&self) -> Guard<Arc<HashMap<u32, Arc<Receiving>>>> {
         self.sessions.load()
+    }
+
+    /// Tells whether a peer is sent to there.
+    pub(super) fn is_a_peers(&self, address: SocketAddr) -> bool {
+        self.addresses.load().contains(&address)
+    }
+
+    /// Replaces the addresses that peers are sent to.
+    pub(super) fn set_addresses(&self, addresses: HashSet<SocketAddr>) {
+        self.addresses.store(Arc::new(addresses));
     }
 
     /// Adds a session. The keeper alone writes.

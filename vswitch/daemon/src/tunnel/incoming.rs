@@ -19,7 +19,7 @@ use zerocopy::FromBytes;
 
 use super::{
     directory::{Directory, Peer, Receiving},
-    notes::Notes,
+    notes::{Caller, Notes},
 };
 use crate::clock;
 
@@ -76,6 +76,7 @@ impl Incoming {
         let mut opening = Opening {
             records: self.receiver.records(),
             find: |index| sessions.get(&index),
+            directory: &self.directory,
             notes: &self.notes,
             now: clock::elapsed(),
         };
@@ -114,6 +115,7 @@ impl Incoming {
 struct Opening<'b, 'n, F> {
     records: Records<'b>,
     find: F,
+    directory: &'n Directory,
     notes: &'n Notes,
     now: Duration,
 }
@@ -132,7 +134,9 @@ impl<'b, 's, F: Fn(u32) -> Option<&'s Arc<Receiving>>> Opening<'b, '_, F> {
     fn open(&self, record: Record<'b>) -> Option<Brought<'b>> {
         let Record { bytes, from, mark } = record;
         let Some(index) = record_index(bytes) else {
-            self.notes.handshake(from, bytes);
+            let caller =
+                if self.directory.is_a_peers(from) { Caller::Peer } else { Caller::Stranger };
+            self.notes.handshake(caller, from, bytes);
             return None;
         };
         let Some(Receiving { session, peer }) = (self.find)(index).map(AsRef::as_ref) else {

@@ -5,14 +5,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     sync::Arc,
-    thread::{Builder, JoinHandle},
+    thread::{self, Builder, JoinHandle},
     time::Duration,
 };
 
 use tokio::sync::oneshot;
 use weft_ports::udp::Socket;
 use weft_vpn::{
-    Control, Event, Host, HostConfig, HostError, Kind, PAYLOAD_AT, PeerConfig, PeerId, Probe,
+    Control, Event, Host, HostConfig, HostError, Kind, Load, PAYLOAD_AT, PeerConfig, PeerId, Probe,
     payload_room, record_len,
 };
 
@@ -29,6 +29,11 @@ use crate::clock;
 const NAP: Duration = Duration::from_secs(1);
 /// How often it is logged that somebody who is no peer begins a handshake: anybody can, as often as it likes.
 const STRANGERS: Duration = Duration::from_secs(10);
+/// A pause while handshakes come too fast, so that they are taken many at a time: being woken for each costs more than
+/// refusing it.
+const BREATH: Duration = Duration::from_millis(1);
+/// Notes that are taken before what comes of them is carried out.
+const AT_A_TIME: usize = 256;
 /// The least time between two looks at one path.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -61,7 +66,7 @@ impl Keeper {
             stranger_told: None,
             news,
         };
-        let thread = Builder::new().name("weft-keeper".into()).spawn(move || office.run(&inbox))?;
+        let thread = Builder::new().name("weft-keeper".into()).spawn(move || office.run(inbox))?;
         Ok(Self { notes, thread: Some(thread) })
     }
 
@@ -101,7 +106,7 @@ impl Drop for Keeper {
 /// Overwrites bytes with what nobody can guess. Without it no key can be made.
 pub(crate) fn random(out: &mut [u8]) {
     while getrandom::fill(out).is_err() {
-        std::thread::sleep(Duration::from_millis(10));
+        thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -119,19 +124,24 @@ struct Office<R> {
 }
 
 impl<R: weft_vpn::Random> Office<R> {
-    fn run(mut self, inbox: &Inbox) {
+    fn run(mut self, mut inbox: Inbox) {
         loop {
             let now = clock::elapsed();
             let patience = self.due().map_or(NAP, |due| due.saturating_sub(now)).min(NAP);
-            let note = inbox.take(patience);
+            let mut note = inbox.take(patience);
+            if inbox.load(now) == Load::Heavy {
+                thread::sleep(BREATH);
+            }
             let now = clock::elapsed();
-            match note {
-                Some(Note::Command(Command::Stop)) => {
+            let mut room = AT_A_TIME;
+            while let Some(some) = note {
+                if matches!(some, Note::Command(Command::Stop)) {
                     self.peers.values().for_each(|kept| kept.peer.close_way());
                     return self.save(now, true);
                 }
-                Some(note) => self.hear(now, inbox, note),
-                None => {}
+                self.hear(now, &mut inbox, some);
+                room -= 1;
+                note = if room > 0 { inbox.take(Duration::ZERO) } else { None };
             }
             if self.host.poll_timeout().is_some_and(|due| due <= now) {
                 self.host.handle_timeout(now, clock::wall());
@@ -148,11 +158,11 @@ impl<R: weft_vpn::Random> Office<R> {
         [self.host.poll_timeout(), search].into_iter().flatten().min()
     }
 
-    fn hear(&mut self, now: Duration, inbox: &Inbox, note: Note) {
+    fn hear(&mut self, now: Duration, inbox: &mut Inbox, note: Note) {
         match note {
-            Note::Handshake(from, datagram) => {
+            Note::Handshake(_, from, datagram) => {
                 // Refusals are counted where they happen.
-                let _ = self.host.receive(now, clock::wall(), inbox.load(), from, &datagram);
+                let _ = self.host.receive(now, clock::wall(), inbox.load(now), from, &datagram);
             }
             Note::Confirmed(index, from) => self.host.confirmed(now, index, from),
             Note::Roamed(peer, from) => self.host.roamed(now, peer, from),
@@ -192,6 +202,7 @@ impl<R: weft_vpn::Random> Office<R> {
                     kept.peer.close_way();
                 }
                 let _ = self.host.remove(peer);
+                self.enter_addresses();
                 self.carry_out(now);
                 let _ = answer.send(());
             }
@@ -409,6 +420,7 @@ impl<R: weft_vpn::Random> Office<R> {
                 if let Some(kept) = self.peers.get_mut(&peer) {
                     kept.moved(now, address);
                     self.search_path(now, peer);
+                    self.enter_addresses();
                 }
             }
             Event::State { peer, state } => self.tell(News::State(peer, state)),
@@ -440,6 +452,12 @@ impl<R: weft_vpn::Random> Office<R> {
                 }
             }
         }
+    }
+
+    /// Tells the workers where peers are.
+    fn enter_addresses(&self) {
+        let addresses = self.peers.values().filter_map(|kept| kept.address);
+        self.directory.set_addresses(addresses.collect());
     }
 
     fn trouble(&self, peer: PeerId, text: &str) {

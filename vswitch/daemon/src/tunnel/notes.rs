@@ -8,17 +8,21 @@ use std::{
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
         mpsc::{Receiver, Sender, channel},
     },
+    time::Duration,
 };
 
 use tokio::sync::mpsc;
-use weft_vpn::PeerId;
+use weft_vpn::{Load, PeerId};
 
 use super::directory::Peer;
 
-/// Handshakes that wait at most, and words of peers beside them: what strangers send takes no peer's place.
+/// Handshakes from nowhere in particular that wait at most, those from where a peer is, and words of peers: what
+/// strangers send takes no peer's place.
 const WAITING_MAX: usize = 512;
 /// Handshakes that wait when there are too many to compute them all.
 const HEAVY: usize = 32;
+/// How long there are too many, once there were.
+const HEAVY_FOR: Duration = Duration::from_secs(1);
 /// A handshake's message is smaller; what is larger is none.
 const HANDSHAKE_MAX: usize = 512;
 /// Messages between overlays that wait at most.
@@ -27,7 +31,7 @@ pub(crate) const OVERLAY_MAX: usize = 4096;
 /// What the keeper is told by workers.
 pub(super) enum Note {
     /// A datagram that is no record.
-    Handshake(SocketAddr, Vec<u8>),
+    Handshake(Caller, SocketAddr, Vec<u8>),
     /// The first record of a session came from there.
     Confirmed(u32, SocketAddr),
     /// A peer's newest record came from another address.
@@ -38,6 +42,15 @@ pub(super) enum Note {
     Wanted(PeerId),
     /// The control plane has something to be done.
     Command(super::command::Command),
+}
+
+/// Whose address a datagram bears, which proves nothing yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// One that a peer is sent to.
+    Peer,
+    /// Any other.
+    Stranger,
 }
 
 /// A message of a peer's overlay.
@@ -59,7 +72,8 @@ pub(crate) struct Notes {
 
 #[derive(Default)]
 struct Shared {
-    handshakes: AtomicUsize,
+    strangers: AtomicUsize,
+    callers: AtomicUsize,
     words: AtomicUsize,
     /// Datagrams that were dropped because too many waited.
     flooded: AtomicU64,
@@ -67,27 +81,40 @@ struct Shared {
     stray: AtomicU64,
 }
 
+impl Shared {
+    fn handshakes(&self, caller: Caller) -> &AtomicUsize {
+        match caller {
+            Caller::Peer => &self.callers,
+            Caller::Stranger => &self.strangers,
+        }
+    }
+}
+
 /// The keeper's end.
 pub(crate) struct Inbox {
     notes: Receiver<Note>,
     shared: Arc<Shared>,
+    heavy_until: Duration,
 }
 
 /// Makes both ends.
 pub(crate) fn notes(overlay: mpsc::Sender<OverlayMessage>) -> (Notes, Inbox) {
     let (keeper, notes) = channel();
     let shared = Arc::new(Shared::default());
-    (Notes { keeper, overlay, shared: shared.clone() }, Inbox { notes, shared })
+    (
+        Notes { keeper, overlay, shared: shared.clone() },
+        Inbox { notes, shared, heavy_until: Duration::ZERO },
+    )
 }
 
 impl Notes {
     /// A datagram came that is no record.
-    pub(super) fn handshake(&self, from: SocketAddr, datagram: &[u8]) {
-        if datagram.len() > HANDSHAKE_MAX || !enter(&self.shared.handshakes) {
+    pub(super) fn handshake(&self, caller: Caller, from: SocketAddr, datagram: &[u8]) {
+        if datagram.len() > HANDSHAKE_MAX || !enter(self.shared.handshakes(caller)) {
             self.shared.flooded.fetch_add(1, Relaxed);
             return;
         }
-        self.tell(Note::Handshake(from, datagram.to_vec()));
+        self.tell(Note::Handshake(caller, from, datagram.to_vec()));
     }
 
     /// A record came that no session opens.
@@ -156,22 +183,58 @@ fn enter(waiting: &AtomicUsize) -> bool {
 
 impl Inbox {
     /// Waits for a note, at most so long.
-    pub(super) fn take(&self, patience: std::time::Duration) -> Option<Note> {
+    pub(super) fn take(&self, patience: Duration) -> Option<Note> {
         let note = self.notes.recv_timeout(patience).ok()?;
         match note {
-            Note::Handshake(..) => _ = self.shared.handshakes.fetch_sub(1, Relaxed),
+            Note::Handshake(caller, ..) => {
+                self.shared.handshakes(caller).fetch_sub(1, Relaxed);
+            }
             Note::Roamed(..) | Note::Control(..) => _ = self.shared.words.fetch_sub(1, Relaxed),
             Note::Confirmed(..) | Note::Wanted(_) | Note::Command(_) => {}
         }
         Some(note)
     }
 
-    /// Tells whether handshakes come faster than they are computed.
-    pub(super) fn load(&self) -> weft_vpn::Load {
-        if self.shared.handshakes.load(Relaxed) > HEAVY {
-            weft_vpn::Load::Heavy
-        } else {
-            weft_vpn::Load::Calm
+    /// Tells whether handshakes come faster than they are computed, or did just before.
+    pub(super) fn load(&mut self, now: Duration) -> Load {
+        let waiting = [&self.shared.strangers, &self.shared.callers];
+        if waiting.iter().any(|waiting| waiting.load(Relaxed) > HEAVY) {
+            self.heavy_until = now + HEAVY_FOR;
         }
+        if now < self.heavy_until { Load::Heavy } else { Load::Calm }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_take_no_place_of_those_who_call_from_where_a_peer_is() {
+        let (overlay, _heard) = mpsc::channel(1);
+        let (notes, inbox) = notes(overlay);
+        let (stranger, peer) = (([10, 0, 0, 1], 1).into(), ([10, 0, 0, 2], 2).into());
+        for _ in 0..WAITING_MAX + 3 {
+            notes.handshake(Caller::Stranger, stranger, &[1; 148]);
+        }
+        notes.handshake(Caller::Peer, peer, &[1; 148]);
+        assert_eq!(notes.lost(), (3, 0));
+        let taken = std::iter::from_fn(|| inbox.take(Duration::ZERO));
+        let from_peers = taken
+            .filter(|note| matches!(note, Note::Handshake(Caller::Peer, from, _) if *from == peer));
+        assert_eq!(from_peers.count(), 1);
+    }
+
+    #[test]
+    fn too_many_handshakes_are_too_many_for_a_while() {
+        let (overlay, _heard) = mpsc::channel(1);
+        let (notes, mut inbox) = notes(overlay);
+        let second = Duration::from_secs;
+        assert_eq!(inbox.load(second(1)), Load::Calm);
+        (0..=HEAVY).for_each(|_| notes.handshake(Caller::Stranger, ([10, 0, 0, 1], 1).into(), &[]));
+        assert_eq!(inbox.load(second(1)), Load::Heavy);
+        while inbox.take(Duration::ZERO).is_some() {}
+        assert_eq!(inbox.load(second(1)), Load::Heavy);
+        assert_eq!(inbox.load(second(1) + HEAVY_FOR), Load::Calm);
     }
 }
