@@ -1,7 +1,7 @@
 //! Strangers that begin handshakes, as many as they can: what is left of a tunnel that stands, whether another one
 //! comes up meanwhile, and whether anybody is sent more than came in his name.
 
-use std::{fs::File, io::Read, time::Duration};
+use std::{fs::File, io::Read, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
@@ -28,6 +28,8 @@ const CLOSED_PORT: u16 = PORT + 1;
 const ROUNDS: usize = 3;
 const STREAM: Duration = Duration::from_secs(5);
 const HANDSHAKES: usize = 100;
+/// A host takes no two of one peer at once.
+const BETWEEN_HANDSHAKES: Duration = Duration::from_millis(100);
 /// For a handshake that misses its aim.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -76,6 +78,7 @@ pub(super) fn flood(lab: &Lab, tools: &Tools) -> Result<Flood> {
     let mut handshakes = Vec::with_capacity(HANDSHAKES);
     let begin = clock::now();
     for _ in 0..HANDSHAKES {
+        thread::sleep(BETWEEN_HANDSHAKES);
         let begin = clock::now();
         near.ask(&["peer", "reset", "other"])?;
         wait_until("the next session", PATIENCE, || {
@@ -162,13 +165,16 @@ impl Random for System {
     }
 }
 
-/// What goes to the strangers leaves by a device of its own, so that it can be counted.
+/// What goes to the strangers leaves by a device of its own, so that it can be counted, towards a router, as it does
+/// where strangers are far away.
 fn route_answers(namespace: &Namespace) -> Result<()> {
     for line in [
         "link add answers type veth peer name nowhere",
         "link set nowhere up",
-        "link set answers arp off up",
-        &format!("route add {SENDERS}/16 dev answers"),
+        "link set answers up",
+        "addr add 10.97.0.1/24 dev answers",
+        "neigh add 10.97.0.2 lladdr 02:00:00:00:00:02 dev answers",
+        &format!("route add {SENDERS}/16 via 10.97.0.2"),
     ] {
         namespace.ip(line)?;
     }
