@@ -53,8 +53,8 @@ const PROGRAMS: &[(&str, &str, &[Need])] = &[
     ("sysctl", "procps", &[Need::Guests]),
     ("qemu-system-x86_64", "qemu-system-x86", &[Need::Guests]),
     ("ovs-vswitchd", "openvswitch-switch", &[Need::Switches]),
-    ("wg", "wireguard-tools", &[Need::Tunnels]),
-    ("wireguard-go", "wireguard-go", &[Need::Tunnels]),
+    ("wg", "wireguard-tools", &[Need::Guests, Need::Tunnels]),
+    ("wireguard-go", "wireguard-go", &[Need::Guests, Need::Tunnels]),
     ("fastd", "fastd", &[Need::Tunnels]),
     ("openvpn", "openvpn", &[Need::Tunnels]),
     ("openssl", "openssl", &[Need::Tunnels]),
@@ -156,20 +156,30 @@ fn install_tool(tool: &str, installer: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Installs a program that a crate has for the benches. Not every rival builds on every machine: the bench
+/// Installs a program that a crate has, for the benches. Not every rival builds on every machine: the bench
 /// goes on without one that does not.
 pub(crate) fn offer_rival(krate: &str, program: &str) {
+    if ensure_rival(krate, program).is_err() {
+        say::bad(&format!("{krate} does not build here: the bench goes on without it"));
+    }
+}
+
+/// Installs a program that a crate has, where it is not yet.
+///
+/// # Errors
+/// When it does not build.
+pub(crate) fn ensure_rival(krate: &str, program: &str) -> Result<()> {
     let dir = layout::rivals();
     if dir.join("bin").join(program).exists() {
-        return;
+        return Ok(());
     }
-    say::note(&format!("building {krate} from crates.io (this may take minutes)"));
+    say::note(&format!("building {krate} (this may take minutes)"));
     let mut install = Command::new("cargo");
     install.args(["install", "--locked", krate]).arg("--root").arg(&dir);
     let status = install.arg("--target-dir").arg(dir.join("build")).status();
-    if !status.is_ok_and(|status| status.success()) {
-        say::bad(&format!("{krate} does not build here: the bench goes on without it"));
-    }
+    let built = status.is_ok_and(|status| status.success());
+    ensure!(built, "{krate} cannot be installed: `cargo install --locked {krate}` says why");
+    Ok(())
 }
 
 /// While it lives, packages that are installed start no service: Debian asks `policy-rc.d`.

@@ -42,6 +42,9 @@ pub(crate) fn run(options: Options) -> Result<()> {
     steps.step("Build weftd and weftctl", || {
         show(&mut cargo(&["build", "--locked", "-p", "weftd", "-p", "weftctl"]))
     })?;
+    steps.step("A WireGuard program of others", || {
+        setup::ensure_rival("boringtun-cli", "boringtun-cli")
+    })?;
     steps.step("Guests' image", || guest::ensure_image().map(|_| ()))?;
     steps.step("Unit, property, namespace and guest tests", || {
         // Built first: inside a user namespace there is no way to a registry.

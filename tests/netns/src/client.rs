@@ -17,7 +17,7 @@ const DEVICE: &str = "wg0";
 pub enum Program {
     /// wireguard-go, from the distribution.
     WireguardGo,
-    /// boringtun-cli, as `cargo xtask bench vpn` installs it.
+    /// boringtun-cli, as `cargo xtask test` installs it.
     Boringtun,
 }
 
