@@ -190,6 +190,11 @@ impl Arrivals {
         self.frames.is_empty() && self.refused.is_empty()
     }
 
+    /// Tells whether there are frames, beside those that were refused.
+    pub(crate) fn has_frames(&self) -> bool {
+        !self.frames.is_empty()
+    }
+
     /// Adds a frame that lies in one piece of memory.
     ///
     /// # Safety

@@ -39,6 +39,7 @@ impl Nd {
     pub(crate) fn is_one(bytes: &[u8], packet: &Packet) -> bool {
         packet.protocol == ICMPV6
             && !packet.is_ipv4()
+            && packet.part != Part::Later
             && matches!(bytes.get(packet.payload), Some(133..=137))
     }
 

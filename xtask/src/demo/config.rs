@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-/// Returns the file of north: two virtual machines and a desk.
-pub(crate) fn north(dev1_socket: &Path, key_file: &Path) -> String {
+/// Returns the file of north: three virtual machines and a desk.
+pub(crate) fn north(dev1_socket: &Path, db1_socket: &Path, key_file: &Path) -> String {
     format!(
         r#"[vlan.office]
 id = 10
@@ -17,11 +17,17 @@ type = "netdev"
 device = "tap0"
 vlan = {{ access = "office" }}
 
-# A machine whose rings weft serves in the machine's own memory. QEMU connects to the socket; no privileges needed.
+# An emulated card. QEMU connects to the socket; no privileges needed.
 [port.dev1]
-type = "vhost-user"
+type = "stream"
 socket = "{}"
 vlan = {{ access = "lab" }}
+
+# The fast way for a virtio machine: weft serves its rings in its own memory.
+[port.db1]
+type = "vhost-user"
+socket = "{}"
+vlan = {{ access = "office" }}
 
 # A TAP of weft's own making, for a host.
 [port.desk]
@@ -31,6 +37,7 @@ vlan = {{ access = "office" }}
 
 {}"#,
         dev1_socket.display(),
+        db1_socket.display(),
         vpn(key_file)
     )
 }

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //!   web1 (QEMU, virtio) ── tap0 ──┐                               ┌── tap0 ── web2 (QEMU, virtio)
-//!   dev1 (QEMU, virtio) ─ memory ─┤ weftd ══ encrypted ══ weftd ──┤
+//!   dev1 (QEMU, e1000) ─ socket ──┤                               │
+//!   db1 (QEMU, virtio) ─ memory ──┤ weftd ══ encrypted ══ weftd ──┤
 //!   desk (namespace) ──── desk0 ──┘ north      wire       south   └── till0 ─ till (namespace)
 //!
-//!   the segment "office": VLAN 10 on north with web1, desk; VLAN 110 on south with web2
+//!   the segment "office": VLAN 10 on north with web1, db1, desk; VLAN 110 on south with web2
 //!   VLAN 20 "lab" on north: dev1, until it is moved        VLAN 10 "shop" on south: till, until it is moved
 //! ```
 

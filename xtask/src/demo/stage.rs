@@ -31,11 +31,13 @@ pub(crate) const TILL_ADDRESS: &str = "10.10.0.2";
 pub(crate) const WEB1_ADDRESS: &str = "10.10.0.11";
 const DEV1_ADDRESS: &str = "10.10.0.12";
 pub(crate) const WEB2_ADDRESS: &str = "10.10.0.13";
+pub(crate) const DB1_ADDRESS: &str = "10.10.0.14";
 const DESK_MAC: &str = "52:54:00:00:00:01";
 pub(crate) const TILL_MAC: &str = "52:54:00:00:00:02";
 pub(crate) const WEB1_MAC: &str = "52:54:00:00:00:11";
 pub(crate) const DEV1_MAC: &str = "52:54:00:00:00:12";
 pub(crate) const WEB2_MAC: &str = "52:54:00:00:00:13";
+const DB1_MAC: &str = "52:54:00:00:00:14";
 pub(crate) const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 /// The file of a host's private key, in the host's directory.
 const KEY: &str = "vpn.key";
@@ -55,6 +57,7 @@ pub(crate) struct Stage<'l> {
     pub(crate) web1: Console,
     pub(crate) dev1: Console,
     pub(crate) web2: Console,
+    pub(crate) db1: Console,
     /// How many checks went wrong.
     pub(crate) wrong: usize,
 }
@@ -71,8 +74,8 @@ impl<'l> Stage<'l> {
         say::heading("A key for each: the private half stays there, the public half is shown");
         let generate = ["key", "generate", "--out", KEY];
         let (north_key, south_key) = (north.show(&generate)?, south.show(&generate)?);
-        let dev1_socket = north.file("dev1.sock");
-        start(lab, &north, &south, &dev1_socket)?;
+        let (dev1_socket, db1_socket) = (north.file("dev1.sock"), north.file("db1.sock"));
+        start(lab, &north, &south, (&dev1_socket, &db1_socket))?;
         join((&north, north_key.trim_end()), (&south, south_key.trim_end()))?;
 
         say::heading("A desk and a till");
@@ -91,20 +94,30 @@ impl<'l> Stage<'l> {
             shares_memory_by: None,
         };
         let web2 = Plan { name: "web2", address: WEB2_ADDRESS, mac: WEB2_MAC, ..web1.clone() };
+        let unix = format!("addr.type=unix,addr.path={}", dev1_socket.display());
         let dev1 = Plan {
             name: "dev1",
             address: DEV1_ADDRESS,
             mac: DEV1_MAC,
+            card: "e1000",
+            netdev: format!("stream,id=net,server=off,{unix}"),
+            shares_memory_by: None,
+        };
+        let db1 = Plan {
+            name: "db1",
+            address: DB1_ADDRESS,
+            mac: DB1_MAC,
             // QEMU 7.2 without KVM crashes with message-signalled interrupts here, whoever is at the other end.
             card: "virtio-net-pci,vectors=0",
             netdev: "vhost-user,id=net,chardev=shared".to_owned(),
-            shares_memory_by: Some(dev1_socket),
+            shares_memory_by: Some(db1_socket),
         };
         // QEMU holds the TAP, so it runs where the TAP is; a socket is reached from anywhere.
         let at = |weft: &Weft| weft.namespace.command(QEMU);
         let web1 = Machine::boot(lab, at(&north), image, accelerator, web1)?;
         let web2 = Machine::boot(lab, at(&south), image, accelerator, web2)?;
         let dev1 = Machine::boot(lab, Command::new(QEMU), image, accelerator, dev1)?;
+        let db1 = Machine::boot(lab, Command::new(QEMU), image, accelerator, db1)?;
         for Weft { namespace, .. } in [&north, &south] {
             wait_until("QEMU's TAP", COMMAND_LIMIT, || Ok(namespace.ip("link show tap0").is_ok()))?;
             namespace.ip("link set tap0 up")?;
@@ -113,11 +126,15 @@ impl<'l> Stage<'l> {
         say::good(&format!("web1 is {WEB1_ADDRESS} on north: virtio, QEMU's own TAP tap0"));
         let dev1_console = dev1.wait(lab)?;
         say::good(&format!(
-            "dev1 is {DEV1_ADDRESS} on north: virtio, in its own memory (vhost-user)"
+            "dev1 is {DEV1_ADDRESS} on north: an emulated e1000 over a Unix socket"
+        ));
+        let db1_console = db1.wait(lab)?;
+        say::good(&format!(
+            "db1 is {DB1_ADDRESS} on north: virtio, in its own memory (vhost-user)"
         ));
         let web2_console = web2.wait(lab)?;
         say::good(&format!("web2 is {WEB2_ADDRESS} on south: virtio, QEMU's own TAP tap0"));
-        north.wait_for_ports(&["web1", "dev1", "desk"])?;
+        north.wait_for_ports(&["web1", "dev1", "db1", "desk"])?;
         south.wait_for_ports(&["web2", "till"])?;
         north.show(&["port", "list"])?;
         south.show(&["port", "list"])?;
@@ -127,10 +144,11 @@ impl<'l> Stage<'l> {
             south,
             desk,
             till,
-            machines: vec![web1, dev1, web2],
+            machines: vec![web1, dev1, db1, web2],
             web1: web1_console,
             dev1: dev1_console,
             web2: web2_console,
+            db1: db1_console,
             wrong: 0,
         })
     }
@@ -159,9 +177,9 @@ fn lay_wire(north: &Namespace, south: &Namespace) -> Result<()> {
     Ok(())
 }
 
-fn start(lab: &Lab, north: &Weft, south: &Weft, dev1_socket: &Path) -> Result<()> {
+fn start(lab: &Lab, north: &Weft, south: &Weft, (dev1, db1): (&Path, &Path)) -> Result<()> {
     say::heading("The switches");
-    let texts = [config::north(dev1_socket, &north.file(KEY)), config::south(&south.file(KEY))];
+    let texts = [config::north(dev1, db1, &north.file(KEY)), config::south(&south.file(KEY))];
     for (weft, text) in [north, south].into_iter().zip(texts) {
         say::note(&format!(
             "the configuration file of {}, {}:",

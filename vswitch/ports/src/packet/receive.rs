@@ -42,6 +42,8 @@ pub(super) struct PacketReceive {
     device: Device,
     /// Whether the kernel said beside a frame that it dropped others.
     losing: bool,
+    /// Whether nothing comes by the ring any more.
+    wedged: bool,
 }
 
 impl PacketReceive {
@@ -50,7 +52,15 @@ impl PacketReceive {
         let ring = Ring::map(socket.as_fd()).map_err(to("map the packet socket's ring"))?;
         listen(socket.as_fd(), index)?;
         let readiness = Readiness::of(socket.as_fd()).map_err(to("watch the packet socket"))?;
-        Ok(Self { socket, readiness, ring: Some(ring), index, device: Device::Up, losing: false })
+        Ok(Self {
+            socket,
+            readiness,
+            ring: Some(ring),
+            index,
+            device: Device::Up,
+            losing: false,
+            wedged: false,
+        })
     }
 
     /// Takes frames until the burst has no room for more; tells whether it stopped because nothing waits.
@@ -165,7 +175,7 @@ impl PacketReceive {
         let kept = statistics(socket.as_fd())?.tp_packets;
         let lost = statistics(self.socket.as_fd())?.tp_drops;
         arrivals.refuse(DropReason::UnsupportedOffload, lost.saturating_sub(kept).into());
-        self.ring = None;
+        (self.ring, self.wedged) = (None, false);
         self.socket = socket;
         Ok(())
     }
@@ -220,13 +230,22 @@ impl Receive for PacketReceive {
             // SAFETY: as above.
             nothing_waits = unsafe { self.take(arena, &mut used, arrivals)? };
         }
+        let mut lost = None;
         if arrivals.is_empty() && nothing_waits {
             self.check_device()?;
-            if self.count_losses(arrivals)? == Some(DropReason::UnsupportedOffload) {
-                self.give_up_ring(arrivals)?;
-            }
+            lost = self.count_losses(arrivals)?;
         } else if self.losing {
-            self.count_losses(arrivals)?;
+            lost = self.count_losses(arrivals)?;
+        }
+        if lost == Some(DropReason::UnsupportedOffload) {
+            self.wedged = true;
+            // What came before it may have come since.
+            // SAFETY: as above.
+            nothing_waits = unsafe { self.take(arena, &mut used, arrivals)? };
+        }
+        // Frames of this burst lie in the ring.
+        if self.wedged && nothing_waits && !arrivals.has_frames() {
+            self.give_up_ring(arrivals)?;
         }
         Ok(arrivals.burst())
     }

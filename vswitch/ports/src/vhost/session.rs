@@ -368,6 +368,9 @@ impl Session {
                 // It begins again where its used index says once its memory is back.
                 (state.ring, state.notes) = (None, None);
             }
+            drop(state);
+            // Whoever found it held up has gone to sleep.
+            self.device.slot(ring).bell.ring();
         }
         (0..self.rings.len()).try_for_each(|ring| self.start(ring))
     }
@@ -390,7 +393,12 @@ impl Session {
                 state.fail(broken, &self.device);
                 Err(Reason::Ring(ring, broken))
             }
-            _ => Ok(()),
+            _ => {
+                drop(state);
+                // Whoever found it held up has gone to sleep.
+                self.device.slot(ring).bell.ring();
+                Ok(())
+            }
         }
     }
 
