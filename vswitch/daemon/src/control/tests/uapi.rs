@@ -243,10 +243,10 @@ async fn an_adapter_that_goes_takes_its_socket_along() {
     let edit = weft_config::Edit::RemoveWireguard { name: "road".to_owned() };
     lab.control.lock().await.edit(&edit, crate::control::Permanence::Transient).await.unwrap();
     assert!(!lab.path().join("wireguard/road.sock").exists());
-    // Who is connected still is told.
-    stream.write_all(b"get=1\n\n").await.unwrap();
-    stream.shutdown().await.unwrap();
+    // Who is connected still is told, or finds the connection closed.
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    if stream.write_all(b"get=1\n\n").await.is_ok() && stream.shutdown().await.is_ok() {
+        let _ = stream.read_to_string(&mut answer).await;
+    }
     assert!(["", "errno=19\n\n"].contains(&answer.as_str()), "{answer}");
 }
