@@ -38,6 +38,8 @@ pub(super) struct Notes {
     counter: u64,
     /// The heads that are given back with the next publication, the last one first.
     batch: Option<u16>,
+    /// How many those are.
+    given_back: u16,
 }
 
 // SAFETY: the pointer leads into the mapping that stands beside it.
@@ -104,7 +106,7 @@ impl Inflight {
         }
         // SAFETY: the mapping has room for so many rings, as was checked when it was made.
         let begin = unsafe { self.mapping.begin().add(index * stride(self.queue_size)) };
-        Some(Notes { inflight: self.clone(), begin, counter: 0, batch: None })
+        Some(Notes { inflight: self.clone(), begin, counter: 0, batch: None, given_back: 0 })
     }
 }
 
@@ -161,7 +163,7 @@ impl Notes {
             let mut entry = self.entry(head);
             entry.next = self.batch.unwrap_or(u16::MAX);
             self.set_entry(head, entry);
-            self.batch = Some(head);
+            (self.batch, self.given_back) = (Some(head), self.given_back.saturating_add(1));
             let mut header = self.head();
             header.last_batch = head;
             self.set_head(header);
@@ -171,8 +173,8 @@ impl Notes {
     /// Notes that the driver sees what was given back, up to this index.
     pub(super) fn published(&mut self, used: u16) {
         let mut next = self.batch.take();
-        // As many as there are entries at most, whatever the links say.
-        for _ in 0..self.size() {
+        // The links lie where the front-end writes; how many there are does not.
+        for _ in 0..std::mem::take(&mut self.given_back) {
             let Some(head) = next.filter(|&head| head < self.size()) else { break };
             let mut entry = self.entry(head);
             entry.inflight = 0;
@@ -216,5 +218,31 @@ impl Notes {
     fn set_entry(&self, entry: u16, value: Entry) {
         // SAFETY: as above.
         unsafe { ptr::write_volatile(self.place(entry), value) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_that_are_scribbled_on_lead_no_further_than_buffers_were_given_back() {
+        let (file, spec) = Inflight::create(1, 256).unwrap();
+        let area = Arc::new(Inflight::map(&file, spec).unwrap());
+        let mut notes = area.of_ring(0, 256).unwrap();
+        assert_eq!(notes.recover(0), []);
+        (0..5).for_each(|head| notes.taken(head));
+        notes.given_back(0);
+        notes.given_back(1);
+        for head in 0..5 {
+            let entry = Entry { next: head + 1, ..notes.entry(head) };
+            notes.set_entry(head, entry);
+        }
+        notes.published(2);
+        let in_flight: Vec<u8> = (0..5).map(|head| notes.entry(head).inflight).collect();
+        assert_eq!(in_flight, [1, 0, 0, 1, 1], "as many as were given back, from the last one on");
+        notes.given_back(4);
+        notes.published(3);
+        assert_eq!((notes.entry(3).inflight, notes.entry(4).inflight), (1, 0));
     }
 }
