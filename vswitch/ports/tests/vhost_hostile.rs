@@ -177,7 +177,74 @@ fn buffers_of_no_bytes_are_bounded_in_what_they_cost() {
     assert_eq!(tally.drops, [(DropReason::QueueFull, 1)]);
     driver.offer(0, 6, 0);
     let tally = source.send_as_it_is(&mut *port.opened.tx[0], &frame(&[], 100, 1));
-    assert_eq!(tally.drops, [(DropReason::Oversize, 1)]);
+    assert_eq!(tally.drops, [(DropReason::PortDown, 1)]);
+    let news = port.news.recv_timeout(lab::PATIENCE).unwrap();
+    assert!(news.contains("256 buffers have not room for one frame"), "{news}");
+    assert!(is_alive(&mut port, &mut driver));
+}
+
+/// Lays memory out in regions of a byte each, and a buffer's descriptors across all of them: a chain that is short and
+/// makes more pieces than it has descriptors.
+fn shred(driver: &mut Driver) {
+    let file = driver.memory.file.as_raw_fd();
+    let byte = |number: u64| {
+        let (guest, user) = (SHREDS + number, (1 << 50) + number);
+        [0, guest, 1, user, 0].iter().flat_map(|word: &u64| word.to_ne_bytes()).collect::<Vec<u8>>()
+    };
+    for number in 0..62 {
+        assert_eq!(driver.acknowledged(37, &byte(number), &[file]), 0);
+    }
+}
+
+const SHREDS: u64 = 1 << 40;
+
+#[test]
+fn a_frame_in_more_pieces_than_any_driver_makes_breaks_its_ring() {
+    for ring in [0, 1] {
+        let (mut port, mut driver) = connect(1, MODERN);
+        driver.start();
+        shred(&mut driver);
+        for entry in 0..18_u16 {
+            let (at, more) =
+                (driver.descriptor_place(ring, entry), if entry == 17 { 0 } else { NEXT });
+            driver.descriptor(at, SHREDS, 62, more | if ring == 0 { WRITE } else { 0 }, entry + 1);
+        }
+        driver.make_available(ring, 0);
+        driver.show(ring);
+        Source::new().send_as_it_is(&mut *port.opened.tx[0], &frame(&[], 2000, 1));
+        let mut scratch = Scratch::new();
+        let news = until("the news", || {
+            assert!(port.opened.rx[0].receive(&mut scratch).unwrap().frames().is_empty());
+            port.news.try_recv().ok()
+        });
+        assert!(news.contains("in more than 1024 pieces"), "{news}");
+    }
+}
+
+#[test]
+fn a_burst_ends_where_its_pieces_would_take_memory_without_end() {
+    let (mut port, mut driver) = connect(1, MODERN | feature::INDIRECT);
+    driver.start();
+    shred(&mut driver);
+    // Each frame: a table of sixteen descriptors of 62 pieces.
+    for entry in 0..16_u16 {
+        let more = if entry == 15 { 0 } else { NEXT };
+        driver.descriptor(0x30_0000 + 16 * u64::from(entry), SHREDS, 62, more, entry + 1);
+    }
+    for head in 0..64 {
+        let at = driver.descriptor_place(1, head);
+        driver.descriptor(at, 0x30_0000, 16 * 16, INDIRECT, 0);
+        driver.make_available(1, head);
+    }
+    driver.show(1);
+    let mut scratch = Scratch::new();
+    let (mut frames, mut longest) = (0, 0);
+    until("all frames", || {
+        let burst = port.opened.rx[0].receive(&mut scratch).unwrap().frames().len();
+        (frames, longest) = (frames + burst, longest.max(burst));
+        (frames == 64).then_some(())
+    });
+    assert_eq!(longest, 5, "992 pieces each, and a burst ends behind 4096");
 }
 
 #[test]
@@ -387,6 +454,64 @@ fn an_area_for_buffers_in_flight_that_is_scribbled_on_leads_nowhere() {
             Source::new().send_as_it_is(&mut *port.opened.tx[0], &frame(&[], 100, 1));
         }
     }
+}
+
+/// Has the next write to an event wait, as whoever shares its description may: it fills the counter, and makes the
+/// descriptor a blocking one.
+fn stuff(mut event: &File) {
+    was_signalled(event);
+    // SAFETY: the calls take no memory.
+    unsafe {
+        let flags = libc::fcntl(event.as_raw_fd(), libc::F_GETFL);
+        assert_eq!(libc::fcntl(event.as_raw_fd(), libc::F_SETFL, flags & !libc::O_NONBLOCK), 0);
+    }
+    event.write_all(&(u64::MAX - 1).to_ne_bytes()).unwrap();
+}
+
+#[test]
+fn a_front_end_that_has_its_session_wait_at_its_error_event_keeps_no_worker() {
+    let (mut port, mut driver) = connect(1, MODERN);
+    driver.start();
+    let err = event();
+    driver.send(14, 0, &1_u64.to_ne_bytes(), &[err.as_raw_fd()]);
+    driver.sync();
+    stuff(&err);
+    driver.rings[1].avail = u16::MAX;
+    driver.show(1);
+    let mut scratch = Scratch::new();
+    let news = until("the news", || {
+        assert!(port.opened.rx[0].receive(&mut scratch).unwrap().frames().is_empty());
+        port.news.try_recv().ok()
+    });
+    assert!(news.contains("its index jumps"), "{news}");
+    // The session waits for the counter, which is nobody's business but the front-end's.
+    assert!(port.opened.rx[0].receive(&mut scratch).unwrap().is_empty());
+    let read = (&err).read(&mut [0; 8]);
+    assert_eq!(read.unwrap(), 8);
+    driver.sync();
+}
+
+#[test]
+fn a_front_end_that_has_its_session_wait_at_its_call_event_keeps_no_worker() {
+    let (mut port, mut driver) = connect(1, MODERN);
+    driver.start();
+    driver.stop_ring(1);
+    driver.rings[1].avail = 0;
+    port.opened.rx[0].announced();
+    let call = event();
+    driver.send(13, 0, &1_u64.to_ne_bytes(), &[call.as_raw_fd()]);
+    driver.sync();
+    stuff(&call);
+    let kick = driver.rings[1].kick.as_raw_fd();
+    driver.send(12, 0, &1_u64.to_ne_bytes(), &[kick]);
+    assert!(lab::is_readable(port.opened.rx[0].fd(), lab::PATIENCE), "the ring starts");
+    port.opened.rx[0].announced();
+    let mut scratch = Scratch::new();
+    assert!(port.opened.rx[0].receive(&mut scratch).unwrap().is_empty());
+    assert!(port.opened.rx[0].rest());
+    let read = (&call).read(&mut [0; 8]);
+    assert_eq!(read.unwrap(), 8);
+    driver.sync();
 }
 
 #[test]

@@ -21,7 +21,9 @@ use crate::{
 
 /// Pieces of a frame that are left where they are; one in more pieces is copied together, since no system call takes
 /// as many as a guest may make.
-const PIECES_MAX: usize = 64;
+const LEFT_MAX: usize = 64;
+/// Pieces behind which a burst ends, so that what a queue keeps of them is bounded.
+const BURST_PIECES: usize = BURST * LEFT_MAX;
 const HEADER_MAX: usize = 12;
 const RARP_LEN: usize = 60;
 
@@ -90,7 +92,8 @@ impl FromGuest {
         // What this counts is no less than what frames that are copied together take of the arena.
         let (mut result, mut bytes) = (Ok(()), scratch.used);
         // All buffers are found before the first is read, so that their bytes are on the way meanwhile.
-        while self.heads.len() < waiting && bytes < ARENA_BUDGET {
+        while self.heads.len() < waiting && bytes < ARENA_BUDGET && self.pieces.len() < BURST_PIECES
+        {
             let begin = self.pieces.len();
             let next = ring.peek(self.heads.len()).and_then(|head| {
                 let total =
@@ -217,7 +220,7 @@ impl Filling<'_> {
         let head = read_head(&front[header_len..front_len], len, None, vnet.as_ref());
         let behind = header_len + head.consumed();
         self.arrivals.begin(head);
-        if pieces.len() > PIECES_MAX {
+        if pieces.len() > LEFT_MAX {
             return self.copy_together(pieces, total, behind);
         }
         let mut passed = behind;

@@ -14,8 +14,10 @@ use super::memory::{DirtyLog, Memory};
 
 /// Entries that a ring may have. virtio 1.2 §2.7.
 pub(super) const SIZE_MAX: u32 = 32768;
-/// Descriptors that a chain may have even in a ring that has fewer.
+/// Descriptors that a chain may have at most, however many entries its table has: as many as QEMU grants.
 const CHAIN_MAX: usize = 1024;
+/// Pieces of memory that the bytes of one frame may lie in. A descriptor that crosses from region to region has several.
+pub(super) const PIECES_MAX: usize = 1024;
 
 const NEXT: u16 = 1;
 const WRITE: u16 = 2;
@@ -39,6 +41,12 @@ pub enum Broken {
     /// A buffer in no region of the guest's memory.
     #[error("a buffer at {0:#x} of {1} bytes is not in the guest's memory")]
     Outside(u64, u32),
+    /// Bytes of one frame in more pieces of memory than any driver makes.
+    #[error("a frame's bytes in more than {PIECES_MAX} pieces of memory")]
+    Shredded,
+    /// Buffers that are offered and that nothing fits into.
+    #[error("{0} buffers have not room for one frame")]
+    Roomless(usize),
     /// A buffer to be written where one is to be read, or the other way round.
     #[error("a buffer of the wrong direction")]
     Direction,
@@ -259,7 +267,7 @@ impl Ring {
         self.next_avail = self.next_avail.wrapping_add((buffers - again) as u16);
     }
 
-    /// Appends the pieces of a buffer; returns their bytes.
+    /// Appends the pieces of a buffer, [`PIECES_MAX`] at most; returns their bytes.
     pub(super) fn pieces(
         &mut self,
         memory: &Memory,
@@ -269,7 +277,7 @@ impl Ring {
     ) -> Result<usize, Broken> {
         let (mut table, mut entries) = (self.desc, usize::from(self.size));
         let (mut next, mut steps, mut total) = (head, 0, 0);
-        let longest = entries.max(CHAIN_MAX);
+        let most = into.len() + PIECES_MAX;
         loop {
             if usize::from(next) >= entries {
                 return Err(Broken::Descriptor(next));
@@ -278,7 +286,7 @@ impl Ring {
             let descriptor = unsafe { Descriptor::read(table.add(usize::from(next) * DESCRIPTOR)) };
             let Descriptor { address, len, flags, next: following } = descriptor;
             steps += 1;
-            if steps > longest {
+            if steps > CHAIN_MAX {
                 return Err(Broken::Endless);
             }
             if flags & INDIRECT != 0 {
@@ -299,6 +307,9 @@ impl Ring {
                 return Err(Broken::Direction);
             }
             total += self.append(memory, address, len, into)?;
+            if into.len() > most {
+                return Err(Broken::Shredded);
+            }
             if flags & NEXT == 0 {
                 return Ok(total);
             }

@@ -12,7 +12,7 @@ use super::{
     device::{Device, State},
     features::Ip,
     inflight::Notes,
-    ring::{Broken, Direction, Piece, Ring, Setting},
+    ring::{Broken, Direction, PIECES_MAX, Piece, Ring, Setting},
 };
 use crate::{
     BURST, Burst, Job, Tally, Transmit,
@@ -230,8 +230,12 @@ impl Writer {
         let mut room = 0;
         while room < needed {
             let ahead = self.buffers.len();
-            if ahead == BUFFERS_MAX || ahead == 1 && !self.merges {
+            if ahead == 1 && !self.merges {
                 return Err(Unwritten::Dropped(DropReason::Oversize));
+            }
+            // They would be looked through again for each frame to come.
+            if ahead == BUFFERS_MAX {
+                return Err(Broken::Roomless(BUFFERS_MAX).into());
             }
             if ahead >= self.waiting {
                 self.waiting = place.ring.waiting()?;
@@ -242,6 +246,9 @@ impl Writer {
             let head = place.ring.peek(ahead)?;
             let memory = &place.setting.memory;
             let len = place.ring.pieces(memory, head, Direction::ToGuest, &mut self.pieces)?;
+            if self.pieces.len() > PIECES_MAX {
+                return Err(Broken::Shredded.into());
+            }
             self.buffers.push((head, len));
             room += len;
         }
