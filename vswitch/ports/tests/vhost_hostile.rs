@@ -5,14 +5,17 @@ mod lab;
 
 use std::{
     fs::{self, File},
-    io::Read,
+    io::{Read, Write},
     os::fd::{AsRawFd, FromRawFd, RawFd},
     time::Duration,
 };
 
 use lab::{
     Sink, Source,
-    driver::{Driver, INDIRECT, NEXT, Port, SIZE, Shape, WRITE, connect, feature, pair},
+    driver::{
+        Driver, INDIRECT, NEXT, Port, SIZE, Shape, WRITE, connect, event, feature, pair,
+        was_signalled,
+    },
     frame,
     memory::{Memory, REGION, REGIONS},
     until,
@@ -82,6 +85,15 @@ const CRIMES: &[Crime] = &[
         // A table that goes beyond its region.
         let at = driver.descriptor_place(1, 0);
         driver.descriptor(at, REGION - 16, 32, INDIRECT, 0);
+    }),
+    ("does not end", |driver| {
+        // A table of one entry more than a chain may have, each in its place.
+        let at = driver.descriptor_place(1, 0);
+        driver.descriptor(at, 0x30_0000, 16 * 1025, INDIRECT, 0);
+        for entry in 0..1025_u16 {
+            let more = if entry == 1024 { 0 } else { NEXT };
+            driver.descriptor(0x30_0000 + 16 * u64::from(entry), 0x20_0000, 1, more, entry + 1);
+        }
     }),
     ("does not end", |driver| {
         // A table whose entries lead back.

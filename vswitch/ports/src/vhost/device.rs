@@ -5,7 +5,7 @@ use std::{
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     sync::{
-        Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -54,9 +54,9 @@ pub(super) struct State {
     /// Tells the ring from earlier and later ones in this place.
     pub(super) generation: u64,
     /// Wakes the driver.
-    pub(super) call: Option<OwnedFd>,
+    pub(super) call: Option<Arc<OwnedFd>>,
     /// Tells the front-end that the ring has broken.
-    pub(super) err: Option<OwnedFd>,
+    pub(super) err: Option<Arc<OwnedFd>>,
     /// Why no more buffers are taken until the driver begins anew.
     pub(super) broken: Option<Broken>,
     /// Whether that has been told.
@@ -167,14 +167,7 @@ impl State {
             notes.published(ring.used());
         }
         if wake {
-            self.wake();
-        }
-    }
-
-    /// Wakes the driver.
-    pub(super) fn wake(&self) {
-        if let Some(call) = &self.call {
-            signal(call.as_fd());
+            signal(self.call.as_deref());
         }
     }
 }
@@ -197,7 +190,7 @@ impl Event {
     }
 
     pub(super) fn signal(&self) {
-        signal(self.fd());
+        signal(Some(&self.fd));
     }
 
     /// Forgets the signals so far.
@@ -208,8 +201,13 @@ impl Event {
     }
 }
 
-/// Adds to an event counter, which does not wait: it is non-blocking, and a full one wakes whoever reads it anyway.
-pub(super) fn signal(fd: BorrowedFd<'_>) {
+/// Adds to an event counter, where there is one. This does not wait while the counter is non-blocking, and a full one
+/// wakes whoever reads it anyway. A front-end's counter is shared with it, though, and so is whether it blocks: one that
+/// fills it and makes it blocking again keeps its caller until it is read. The session therefore signals with no lock
+/// held, and so keeps nobody but itself. A worker cannot ask first either, since the answer may be wrong by the time
+/// that it writes.
+pub(super) fn signal(event: Option<&OwnedFd>) {
+    let Some(fd) = event else { return };
     let one = 1_u64;
     // SAFETY: the kernel reads eight bytes.
     unsafe { libc::write(fd.as_raw_fd(), (&raw const one).cast(), 8) };

@@ -109,7 +109,7 @@ pub struct Session {
 struct Setup {
     size: u32,
     address: VringAddress,
-    kick: Option<OwnedFd>,
+    kick: Option<Arc<OwnedFd>>,
     enabled: Option<bool>,
 }
 
@@ -173,14 +173,12 @@ impl Session {
         self.device.news.reset();
         for (ring, slot) in self.device.slots().iter().enumerate() {
             let mut state = slot.lock();
-            if let Some(reason) = state.broken.filter(|_| !state.told) {
-                state.told = true;
-                if let Some(err) = &state.err {
-                    signal(err.as_fd());
-                }
-                drop(state);
-                tell(News::Broken { ring, reason });
-            }
+            let Some(reason) = state.broken.filter(|_| !state.told) else { continue };
+            state.told = true;
+            let err = state.err.clone();
+            drop(state);
+            tell(News::Broken { ring, reason });
+            signal(err.as_deref());
         }
     }
 
@@ -258,10 +256,10 @@ impl Session {
             Request::SetVringKick(index) => self.set_kick(index, fds.pop())?,
             Request::SetVringCall(index) => {
                 let ring = self.ring(index)?;
-                let mut state = self.device.slot(ring).lock();
-                state.call = event(fds.pop())?;
+                let call = event(fds.pop())?;
+                self.device.slot(ring).lock().call.clone_from(&call);
                 // Something may have been given back while nobody could be told.
-                state.wake();
+                signal(call.as_deref());
             }
             Request::SetVringErr(index) => {
                 let ring = self.ring(index)?;
@@ -445,10 +443,11 @@ impl Session {
             notes
         });
         (state.ring, state.broken) = (Some(started), None);
-        // Something may have been given back while nobody could be told.
-        state.wake();
+        let call = state.call.clone();
         drop(state);
         slot.bell.ring();
+        // Something may have been given back while nobody could be told.
+        signal(call.as_deref());
         Ok(())
     }
 
@@ -498,13 +497,14 @@ impl From<ChannelError> for Ended {
     }
 }
 
-/// Takes a descriptor for an event, made so that signalling it does not wait. Anything else could make a worker wait.
-fn event(fd: Option<OwnedFd>) -> Result<Option<OwnedFd>, Reason> {
+/// Takes a descriptor for an event; anything else could keep whoever signals it waiting at any time. It is made
+/// non-blocking, which holds for as long as nobody who shares it takes that back: see [`signal`].
+fn event(fd: Option<OwnedFd>) -> Result<Option<Arc<OwnedFd>>, Reason> {
     let Some(fd) = fd else { return Ok(None) };
     let what = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
     if what.as_os_str() != "anon_inode:[eventfd]" {
         return Err(Reason::NotAnEvent);
     }
     super::channel::set_nonblocking(fd.as_fd(), true)?;
-    Ok(Some(fd))
+    Ok(Some(Arc::new(fd)))
 }
