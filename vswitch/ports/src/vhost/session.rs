@@ -108,6 +108,8 @@ pub struct Session {
 #[derive(Default)]
 struct Setup {
     size: u32,
+    /// Where it stood when it was stopped, or is said to stand.
+    base: u16,
     address: VringAddress,
     kick: Option<Arc<OwnedFd>>,
     enabled: Option<bool>,
@@ -246,12 +248,16 @@ impl Session {
             }
             Request::SetVringAddr(address) => self.set_address(address)?,
             // Buffers are used in order: where to begin is what the used ring says, also after a crash.
-            Request::SetVringBase(VringState { index, .. }) => {
-                self.idle_ring(index)?;
+            Request::SetVringBase(VringState { index, value }) => {
+                let ring = self.idle_ring(index)?;
+                self.rings[ring].base = value as u16;
             }
+            // QEMU 7.2 resets the device first and asks then: a guest that migrates depends on the answer.
             Request::GetVringBase(index) => {
-                let value = self.stop(self.ring(index)?).unwrap_or_default();
-                return Ok(Reply::State(VringState { index, value: value.into() }));
+                let ring = self.ring(index)?;
+                self.stop(ring);
+                let value = self.rings[ring].base.into();
+                return Ok(Reply::State(VringState { index, value }));
             }
             Request::SetVringKick(index) => self.set_kick(index, fds.pop())?,
             Request::SetVringCall(index) => {
@@ -362,9 +368,9 @@ impl Session {
             let mut state = self.device.slot(ring).lock_still();
             state.setting.memory = self.memory.clone();
             let placed = state.ring.as_mut().map(|place| place.place(layout, &self.memory));
-            if let Some(Err(_)) = placed {
+            if let Some(lost) = state.ring.take_if(|_| matches!(placed, Some(Err(_)))) {
                 // It begins again where its used index says once its memory is back.
-                (state.ring, state.notes) = (None, None);
+                (self.rings[ring].base, state.notes) = (lost.next(), None);
             }
             drop(state);
             // Whoever found it held up has gone to sleep.
@@ -451,23 +457,22 @@ impl Session {
         Ok(())
     }
 
-    /// Takes a ring out of operation, once every buffer has been given back; returns where it goes on.
-    fn stop(&mut self, ring: usize) -> Option<u16> {
+    /// Takes a ring out of operation, once every buffer has been given back.
+    fn stop(&mut self, ring: usize) {
         let slot = self.device.slot(ring);
         let mut state = slot.lock_still();
-        let next = state.ring.take().map(|ring| ring.next());
+        if let Some(stopped) = state.ring.take() {
+            self.rings[ring].base = stopped.next();
+        }
         (state.notes, state.broken) = (None, None);
         drop(state);
         if let Some(kick) = self.rings[ring].kick.take() {
             slot.bell.forget(kick.as_fd());
         }
-        next
     }
 
     fn stop_all(&mut self) {
-        (0..self.rings.len()).for_each(|ring| {
-            self.stop(ring);
-        });
+        (0..self.rings.len()).for_each(|ring| self.stop(ring));
     }
 
     fn check_inflight(&self, spec: InflightSpec) -> Result<(), Reason> {
