@@ -3,7 +3,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{IpAddr, Shutdown, TcpListener, TcpStream},
+    net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Host, Namespace, PATIENCE};
+use crate::{Host, Namespace, PATIENCE, until_some};
 
 const CHUNK: usize = 64 * 1024;
 /// Between two chunks: fast enough to fill the path, slow enough to leave the machine to others.
@@ -51,10 +51,26 @@ impl Flow {
         let listener =
             to.enter(|| TcpListener::bind((address, 0))).expect("the receiving host can listen");
         let target = listener.local_addr().expect("a listener has an address");
-        let mut sender = from
+        let sender = from
             .enter(|| TcpStream::connect_timeout(&target, PATIENCE))
             .expect("the hosts can connect");
-        let (mut receiver, _) = listener.accept().expect("a connection that was made is there");
+        let (receiver, _) = listener.accept().expect("a connection that was made is there");
+        Self::over(sender, receiver)
+    }
+
+    /// Starts a stream from a namespace to somebody who sends back what comes and hangs up at its end; what comes back is
+    /// compared.
+    ///
+    /// # Panics
+    /// When they cannot connect.
+    #[track_caller]
+    pub fn echoed(from: &Namespace, by: SocketAddr) -> Self {
+        let sender = from.enter(|| until_some("an echo", || TcpStream::connect(by).ok()));
+        let receiver = sender.try_clone().expect("a socket can be cloned");
+        Self::over(sender, receiver)
+    }
+
+    fn over(mut sender: TcpStream, mut receiver: TcpStream) -> Self {
         receiver.set_read_timeout(Some(STANDSTILL)).expect("a read can have an end");
         sender.set_write_timeout(Some(STANDSTILL)).expect("a write can have an end");
         let (arrived, stop) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());

@@ -5,10 +5,16 @@ use std::{
     env, fs, io::Write, os::unix::net::UnixStream, path::PathBuf, process::Command, time::Duration,
 };
 
-use crate::{Lab, Process, binaries::build_directory, process::Log, until_some};
+use serde_json::{Value, json};
+
+use crate::{
+    Lab, Process, binaries::build_directory, process::Log, qmp::Qmp, until_some, until_within,
+};
 
 /// How long a guest may take to boot on a loaded machine.
 const BOOT: Duration = Duration::from_secs(90);
+/// How long a guest may take to move to another machine under traffic.
+const MOVE: Duration = Duration::from_secs(90);
 /// How long a command in a guest may take.
 const COMMAND: Duration = Duration::from_secs(60);
 
@@ -55,6 +61,8 @@ pub enum VhostEnd {
 #[derive(Debug)]
 pub struct Guest {
     name: String,
+    /// Where QEMU's sockets lie.
+    lab: PathBuf,
     process: Process,
     shell: UnixStream,
     answers: Log,
@@ -77,6 +85,23 @@ impl Guest {
     /// When the guest image is missing, or it does not boot.
     #[track_caller]
     pub fn boot(lab: &Lab, name: &str, nics: &[GuestNic]) -> Self {
+        let guest = Self::start(lab, name, nics, &[]);
+        guest.wait_for(READY, BOOT);
+        guest
+    }
+
+    /// Starts a machine with these cards that waits for a guest to move to it: see [`Guest::migrate`].
+    ///
+    /// # Panics
+    /// As [`Guest::boot`] does.
+    #[track_caller]
+    pub fn await_migration(lab: &Lab, name: &str, nics: &[GuestNic]) -> Self {
+        let incoming = format!("unix:{}", lab.path(&format!("{name}.move")).display());
+        Self::start(lab, name, nics, &["-incoming", &incoming])
+    }
+
+    #[track_caller]
+    fn start(lab: &Lab, name: &str, nics: &[GuestNic], further: &[&str]) -> Self {
         let image = image_directory();
         let initrd = lab.path(&format!("{name}.cpio"));
         let mut archive =
@@ -110,15 +135,62 @@ impl Guest {
         for (index, nic) in nics.iter().enumerate() {
             nic.arguments(index, &mut command);
         }
+        let qmp = lab.path(&format!("{name}.qmp"));
+        command.arg("-qmp").arg(format!("unix:{},server=on,wait=off", qmp.display()));
+        command.args(further);
         let process = Process::start(name, lab.switch(), command);
         let shell = until_some("QEMU opens the guest's second serial port", || {
             UnixStream::connect(&socket).ok()
         });
         let answers = Log::default();
         answers.collect(shell.try_clone().expect("a socket can be cloned"));
-        let guest = Self { name: name.to_owned(), process, shell, answers, asked: 0 };
-        guest.wait_for("WEFT-GUEST-READY", BOOT);
-        guest
+        let lab = lab.directory().to_owned();
+        Self { name: name.to_owned(), lab, process, shell, answers, asked: 0 }
+    }
+
+    /// Moves the guest, as it runs, to a machine that waits for it. What is left here stands still. `meanwhile` is called
+    /// when all of the guest's memory has been sent once and it still runs here: what is written from then on is sent
+    /// only if somebody says so.
+    ///
+    /// # Panics
+    /// When it does not get there.
+    #[track_caller]
+    pub fn migrate(mut self, to: &Self, meanwhile: impl FnOnce(&mut Self)) {
+        let mut qmp = Qmp::connect(&self.lab.join(format!("{}.qmp", self.name)));
+        let target = to.lab.join(format!("{}.move", to.name));
+        until_within("the other machine waits for the guest", MOVE, || target.exists());
+        let mut wait = |qmp: &mut Qmp, what: &str, condition: &dyn Fn(&Value) -> bool| {
+            until_within(what, MOVE, || {
+                let info = qmp.run("query-migrate", &json!({}));
+                assert!(info["status"] != "failed", "{info}");
+                condition(&info)
+            });
+        };
+        // In a millisecond few pages can be sent, and it does not leave while there are more: while it has traffic.
+        let bounds = json!({"max-bandwidth": 32_u64 << 20, "downtime-limit": 1});
+        qmp.run("migrate-set-parameters", &bounds);
+        qmp.run("migrate", &json!({"uri": format!("unix:{}", target.display())}));
+        wait(&mut qmp, "the guest's memory is sent once", &|info| {
+            info["ram"]["dirty-sync-count"].as_u64() >= Some(2)
+        });
+        meanwhile(&mut self);
+        let bounds = json!({"max-bandwidth": 1_u64 << 30, "downtime-limit": 5000});
+        qmp.run("migrate-set-parameters", &bounds);
+        wait(&mut qmp, "the guest has moved", &|info| info["status"] == "completed");
+    }
+
+    /// Has the guest boot again in the machine as it is, and waits until it takes commands.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[track_caller]
+    pub fn reboot(&mut self) {
+        let mut qmp = Qmp::connect(&self.lab.join(format!("{}.qmp", self.name)));
+        qmp.run("set-action", &json!({"reboot": "reset"}));
+        let said = self.process.log.len();
+        writeln!(self.shell, "0 reboot -f").expect("the guest's serial port takes a line");
+        let found = self.process.log.find(said, BOOT, |line| line.contains(READY));
+        assert!(found.is_some(), "guest {} does not boot again", self.name);
     }
 
     /// Waits for a line on the console.
@@ -259,6 +331,9 @@ fn image_directory() -> PathBuf {
     }
     directory
 }
+
+/// What a guest says on its console once it takes commands.
+const READY: &str = "WEFT-GUEST-READY";
 
 /// What the guest's init runs: each line is a number and a command; the answer ends with `@@number code`.
 const SHELL: &str = "\

@@ -19,6 +19,7 @@ mod namespace;
 mod nat;
 mod nic;
 mod process;
+mod qmp;
 mod sink;
 mod sites;
 mod stream;
