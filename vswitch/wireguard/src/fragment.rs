@@ -26,14 +26,13 @@ pub(crate) fn cut(
     header.copy_from_slice(&bytes[..IPV4_HEADER]);
     let word = be16(&header, 6);
     let payload = &bytes[IPV4_HEADER..packet.len];
+    if usize::from(word & OFFSET) + payload.len() / UNIT > usize::from(OFFSET) {
+        return false;
+    }
     for (at, piece) in payload.chunks(room).enumerate() {
         let is_last = (at + 1) * room >= payload.len();
         let more = if is_last { word & MORE } else { MORE };
-        let offset = usize::from(word & OFFSET) + at * room / UNIT;
-        let Ok(offset) = u16::try_from(offset) else { return false };
-        if offset > OFFSET {
-            return false;
-        }
+        let offset = (word & OFFSET) + (at * room / UNIT) as u16;
         put16(&mut header, 2, (IPV4_HEADER + piece.len()) as u16);
         put16(&mut header, 6, more | offset);
         put16(&mut header, 10, 0);

@@ -1,12 +1,12 @@
 //! Packets from peers: for the VLAN, for other peers, for the adapter itself.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
-use weft_vlan::ETHERNET_HEADER;
+use weft_vlan::{ETHERNET_HEADER, MacAddr};
 
 use super::{Adapter, Onward, Route, Side};
 use crate::{
-    AllowedIps, Outbox, PeerId, Refusal,
+    AllowedIps, Outbox, PeerId, Refusal, To, fragment,
     icmp::Trouble,
     mss,
     neighbours::{Found, Waiting},
@@ -50,50 +50,140 @@ impl Adapter {
             self.complain(now, side, Trouble::Expired, bytes, &packet, out);
             return Err(Refusal::Expired);
         }
-        let mtu = match route {
-            Route::Vlan(_) => self.config.vlan_mtu,
-            _ => self.config.mtu,
-        };
-        if packet.len > usize::from(mtu) {
-            self.complain(now, side, Trouble::TooBig(mtu), bytes, &packet, out);
-            return Err(Refusal::TooBig);
-        }
-        let neighbour = match route {
+        match route {
             Route::Peer(other) if other != peer => {
+                let mtu = self.config.mtu;
+                if packet.len > usize::from(mtu) {
+                    self.check_cuttable(now, side, mtu, bytes, &packet, out)?;
+                    pass_router(bytes);
+                    return cut(bytes, &packet, mtu, |piece| {
+                        out.put(To::Peer(other), |out| {
+                            piece.iter().for_each(|part| out.extend(*part));
+                        });
+                    });
+                }
                 pass_router(bytes);
-                mss::clamp(bytes, &packet, self.config.mtu);
-                return Ok(Onward::Peer(other, packet.len));
+                mss::clamp(bytes, &packet, mtu);
+                Ok(Onward::Peer(other, packet.len))
             }
-            Route::Vlan(neighbour) => neighbour,
+            Route::Vlan(neighbour) => {
+                let mtu = self.config.vlan_mtu;
+                if packet.len > usize::from(mtu) {
+                    self.check_cuttable(now, side, mtu, bytes, &packet, out)?;
+                    return self.cut_into_vlan(now, peer, neighbour, bytes, &packet, out);
+                }
+                pass_router(bytes);
+                mss::clamp(bytes, &packet, self.through_mtu());
+                let Some(mac) = self.find_neighbour(now, neighbour, out) else {
+                    let whole = &bytes[..packet.len];
+                    return self.wait_for(now, peer, neighbour, whole, &packet, out);
+                };
+                *header = self.header(mac, packet.is_ipv4());
+                Ok(Onward::Vlan(packet.len))
+            }
             _ => {
                 self.complain(now, side, Trouble::NoRoute, bytes, &packet, out);
-                return Err(Refusal::NoRoute);
+                Err(Refusal::NoRoute)
             }
-        };
+        }
+    }
+
+    /// Tells the peer that its packet is too big, if it may not be cut.
+    fn check_cuttable(
+        &mut self,
+        now: Duration,
+        side: Side,
+        mtu: u16,
+        bytes: &[u8],
+        packet: &Packet,
+        out: &mut Outbox,
+    ) -> Result<(), Refusal> {
+        if packet.may_be_cut {
+            return Ok(());
+        }
+        self.complain(now, side, Trouble::TooBig(mtu), bytes, packet, out);
+        Err(Refusal::TooBig)
+    }
+
+    /// Cuts a packet for the VLAN; its pieces leave as what the adapter says itself.
+    fn cut_into_vlan(
+        &mut self,
+        now: Duration,
+        peer: PeerId,
+        neighbour: IpAddr,
+        bytes: &mut [u8],
+        packet: &Packet,
+        out: &mut Outbox,
+    ) -> Result<Onward, Refusal> {
+        let mtu = self.config.vlan_mtu;
         pass_router(bytes);
-        mss::clamp(bytes, &packet, self.config.mtu);
-        let mac = match self.neighbours.find(now, neighbour) {
-            Found::At(mac) => mac,
+        if let Some(mac) = self.find_neighbour(now, neighbour, out) {
+            let header = self.header(mac, packet.is_ipv4());
+            return cut(bytes, packet, mtu, |piece| {
+                out.put(To::Vlan, |out| {
+                    out.extend(header);
+                    piece.iter().for_each(|part| out.extend(*part));
+                });
+            });
+        }
+        let mut pieces = Vec::new();
+        cut(bytes, packet, mtu, |piece| pieces.push(piece.concat()))?;
+        for piece in pieces {
+            self.wait_for(now, peer, neighbour, &piece, packet, out)?;
+        }
+        Ok(Onward::Done)
+    }
+
+    /// Returns who has an address, as far as that is known; asks again where it is time to.
+    fn find_neighbour(
+        &mut self,
+        now: Duration,
+        neighbour: IpAddr,
+        out: &mut Outbox,
+    ) -> Option<MacAddr> {
+        match self.neighbours.find(now, neighbour) {
+            Found::At(mac) => Some(mac),
             Found::Confirm(mac) => {
                 self.ask(neighbour, Some(mac), out);
-                mac
+                Some(mac)
             }
-            Found::Missing => {
-                let waiting = Waiting { packet: bytes[..packet.len].to_vec(), peer };
-                match self.neighbours.wait(now, neighbour, waiting) {
-                    Ok(true) => self.ask(neighbour, None, out),
-                    Ok(false) => {}
-                    Err(refusal) => {
-                        if refusal == Refusal::Unreachable {
-                            self.complain(now, side, Trouble::NoHost, bytes, &packet, out);
-                        }
-                        return Err(refusal);
-                    }
-                }
-                return Ok(Onward::Done);
-            }
-        };
-        *header = self.header(mac, packet.is_ipv4());
-        Ok(Onward::Vlan(packet.len))
+            Found::Missing => None,
+        }
     }
+
+    /// Has a packet, or a piece of one, wait for who has an address.
+    fn wait_for(
+        &mut self,
+        now: Duration,
+        peer: PeerId,
+        neighbour: IpAddr,
+        bytes: &[u8],
+        packet: &Packet,
+        out: &mut Outbox,
+    ) -> Result<Onward, Refusal> {
+        let waiting = Waiting { packet: bytes.to_vec(), peer };
+        match self.neighbours.wait(now, neighbour, waiting) {
+            Ok(true) => self.ask(neighbour, None, out),
+            Ok(false) => {}
+            Err(refusal) => {
+                if refusal == Refusal::Unreachable {
+                    let packet = Packet { len: bytes.len(), ..*packet };
+                    self.complain(now, Side::Peer(peer), Trouble::NoHost, bytes, &packet, out);
+                }
+                return Err(refusal);
+            }
+        }
+        Ok(Onward::Done)
+    }
+}
+
+/// Hands out the pieces of a packet, each in two parts.
+fn cut(
+    bytes: &[u8],
+    packet: &Packet,
+    mtu: u16,
+    mut each: impl FnMut([&[u8]; 2]),
+) -> Result<Onward, Refusal> {
+    let cut = fragment::cut(bytes, packet, mtu.into(), |header, piece| each([header, piece]));
+    if cut { Ok(Onward::Done) } else { Err(Refusal::TooBig) }
 }

@@ -126,7 +126,7 @@ impl Adapter {
             return Err(Refusal::TooBig);
         }
         pass_router(bytes);
-        mss::clamp(bytes, packet, mtu);
+        mss::clamp(bytes, packet, self.through_mtu());
         Ok(Onward::Peer(peer, packet.len))
     }
 

@@ -98,6 +98,11 @@ impl Adapter {
         &self.config
     }
 
+    /// Sends packets of so many bytes into the VLAN at most from here on.
+    pub fn set_vlan_mtu(&mut self, mtu: u16) {
+        self.config.vlan_mtu = mtu;
+    }
+
     /// Tells the VLAN which addresses the adapter has.
     pub fn announce(&self, out: &mut Outbox) {
         for network in &self.config.addresses {
@@ -240,6 +245,11 @@ impl Adapter {
         }
     }
 
+    /// Returns the bytes of the largest packet that crosses between the VLAN and a peer.
+    fn through_mtu(&self) -> u16 {
+        self.config.mtu.min(self.config.vlan_mtu)
+    }
+
     /// Serves a packet that is for the adapter itself.
     fn serve(
         &mut self,
@@ -250,6 +260,11 @@ impl Adapter {
         out: &mut Outbox,
     ) -> Result<Onward, Refusal> {
         if icmp::is_echo_request(bytes, packet) {
+            // What came in as long as this cannot go back so.
+            if matches!(side, Side::Peer(_)) && packet.len > usize::from(self.config.mtu) {
+                self.complain(now, side, Trouble::TooBig(self.config.mtu), bytes, packet, out);
+                return Err(Refusal::TooBig);
+            }
             self.put_to(side, packet.is_ipv4(), out, |out| {
                 icmp::put_echo_reply(out, bytes, packet);
             });

@@ -523,3 +523,69 @@ fn the_mac_address_comes_from_the_key_and_is_locally_administered() {
     assert_eq!(mac.octets(), [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff]);
     assert!(mac.is_source() && AdapterConfig::mac_of(&[0; 32]).is_source());
 }
+
+/// A datagram that routers may cut.
+fn cuttable(from: &str, to: &str, payload: usize) -> Vec<u8> {
+    let mut packet = udp(from, to, &vec![7; payload]);
+    packet[6] = 0;
+    ip::fixed(packet)
+}
+
+#[test]
+fn what_may_be_cut_is_cut_for_where_it_goes() {
+    let lens = |happened: &Happened| {
+        let said = happened.said.iter();
+        said.map(|(to, bytes)| (*to, bytes.len())).collect::<Vec<_>>()
+    };
+    let mut adapter = adapter();
+    meet(&mut adapter, WEB, HOST);
+    let (into_vlan, _) = from_peer(&mut adapter, alice(), &cuttable(ALICE, WEB, 3000));
+    assert_eq!(into_vlan.onward, Ok(Onward::Done));
+    assert_eq!(lens(&into_vlan), [(To::Vlan, 1514), (To::Vlan, 1514), (To::Vlan, 82)]);
+    for (_, piece) in &into_vlan.said {
+        assert_eq!(
+            (&piece[..6], &piece[6..12], &piece[12..14]),
+            (&HOST[..], &OURS[..], &[8, 0][..])
+        );
+        assert_eq!(Packet::read(&piece[14..]).unwrap().hops, 63);
+    }
+    let (to_bob, _) = from_peer(&mut adapter, alice(), &cuttable(ALICE, BOB, 1500));
+    assert_eq!(to_bob.onward, Ok(Onward::Done));
+    assert_eq!(lens(&to_bob), [(To::Peer(bob()), 1420), (To::Peer(bob()), 128)]);
+    let (whole, _) = from_peer(&mut adapter, alice(), &udp(ALICE, BOB, &[7; 1500]));
+    assert_eq!(whole.onward, Err(Refusal::TooBig));
+}
+
+#[test]
+fn pieces_wait_for_a_neighbour_like_any_packet() {
+    let mut adapter = adapter();
+    let (happened, _) = from_peer(&mut adapter, alice(), &cuttable(ALICE, WEB, 3000));
+    assert_eq!((happened.onward, happened.said.len()), (Ok(Onward::Done), 1));
+    let mut answer = arp(OURS, HOST, 2, (HOST, WEB), SELF);
+    let lens = from_vlan(&mut adapter, &mut answer).said.into_iter().map(|(_, bytes)| bytes.len());
+    assert_eq!(lens.collect::<Vec<_>>(), [1514, 1514, 82]);
+}
+
+#[test]
+fn the_vlan_carries_what_its_ports_carry() {
+    let mut adapter = adapter();
+    meet(&mut adapter, WEB, HOST);
+    for (mtu, expected) in [(9000, Ok(Onward::Vlan(3028))), (1400, Err(Refusal::TooBig))] {
+        adapter.set_vlan_mtu(mtu);
+        let (happened, _) = from_peer(&mut adapter, alice(), &udp(ALICE, WEB, &[7; 3000]));
+        assert_eq!(happened.onward, expected, "{mtu}");
+    }
+    // Segments of both directions are to fit the narrower side.
+    let syn = tcp(WEB, ALICE, 2, &[2, 4, 0x23, 0], b"");
+    let mut syn = frame(OURS, HOST, &syn);
+    assert!(from_vlan(&mut adapter, &mut syn).onward.is_ok());
+    assert_eq!(syn[14 + 42..14 + 44], 1360_u16.to_be_bytes());
+}
+
+#[test]
+fn an_echo_that_would_not_fit_on_its_way_back_is_told_so() {
+    let ping = echo(ALICE, SELF, 8, &[7; 1400]);
+    let (happened, _) = from_peer(&mut adapter(), alice(), &ping);
+    assert_eq!((happened.onward, happened.said.len()), (Err(Refusal::TooBig), 1));
+    assert_eq!(happened.said[0].1[20..22], [3, 4]);
+}
