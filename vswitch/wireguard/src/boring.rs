@@ -108,7 +108,6 @@ impl Boring {
         key: &PrivateKey,
         peer: PublicKey,
         preshared: Option<&PresharedKey>,
-        keepalive: Option<u16>,
         id: PeerId,
     ) -> Self {
         let private = x25519::StaticSecret::from(*key.as_bytes());
@@ -117,7 +116,8 @@ impl Boring {
         let limiter = Arc::new(RateLimiter::new(&public, u64::MAX));
         let peer = x25519::PublicKey::from(*peer.as_bytes());
         let preshared = preshared.map(|key| *key.as_bytes());
-        let tunn = Tunn::new(private, peer, preshared, keepalive, id.number(), Some(limiter));
+        // Its own keepalive could not be changed without a new state.
+        let tunn = Tunn::new(private, peer, preshared, None, id.number(), Some(limiter));
         Self { tunn }
     }
 }

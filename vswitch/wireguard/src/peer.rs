@@ -11,7 +11,7 @@ use std::{
 use ipnet::IpNet;
 use weft_vpn::PublicKey;
 
-use crate::{Engine, LONGEST_MESSAGE, Opened, Refusal, Ticked};
+use crate::{Engine, LONGEST_MESSAGE, Opened, Refusal, Ticked, server::INITIATION};
 
 /// Packets that wait for a session.
 const WAITING_MAX: usize = 64;
@@ -50,9 +50,15 @@ pub struct Peer {
 
 struct State {
     engine: Box<dyn Engine>,
+    /// What knows the newest initiation, until the engine has had one.
+    before: Option<Box<dyn Engine>>,
     endpoint: Option<SocketAddr>,
-    persistent: bool,
+    keepalive: Option<Duration>,
+    /// What had been received and sent when there was something new last, and when that was seen.
+    quiet: Option<(u64, u64, Duration)>,
     waiting: VecDeque<Vec<u8>>,
+    /// Packets that have waited and were thrown away.
+    lost: u64,
     /// Whether there was a session when it was asked last.
     was_ready: bool,
     received: u64,
@@ -102,9 +108,12 @@ impl Peer {
     ) -> Self {
         let state = State {
             engine,
+            before: None,
             endpoint,
-            persistent: keepalive.is_some(),
+            keepalive: keepalive.map(seconds),
+            quiet: None,
             waiting: VecDeque::new(),
+            lost: 0,
             was_ready: false,
             received: 0,
             sent: 0,
@@ -142,6 +151,33 @@ impl Peer {
         self.state().endpoint = endpoint;
     }
 
+    /// Sends it something as often from here on, whether there is anything to say or not; its session stays.
+    pub fn set_keepalive(&self, keepalive: Option<u16>) {
+        let mut state = self.state();
+        state.keepalive = keepalive.map(seconds);
+        state.quiet = None;
+    }
+
+    /// Makes sessions by another engine from here on. An initiation that the one before would not believe, it does not
+    /// believe either.
+    pub fn set_engine(&self, engine: Box<dyn Engine>) {
+        let mut state = self.state();
+        let before = std::mem::replace(&mut state.engine, engine);
+        state.before.get_or_insert(before);
+        state.was_ready = false;
+        state.quiet = None;
+    }
+
+    /// Returns how many packets have waited for a session and were thrown away since this was asked last.
+    pub fn take_lost(&self) -> u64 {
+        std::mem::take(&mut self.state().lost)
+    }
+
+    /// Throws away what waits for a session.
+    pub fn give_up(&self) {
+        self.state().give_up();
+    }
+
     /// Seals a packet for it, or has it wait.
     ///
     /// # Errors
@@ -158,6 +194,7 @@ impl Peer {
                 // What has waited longest is what its sender misses least.
                 if state.waiting.len() >= WAITING_MAX {
                     state.waiting.pop_front();
+                    state.lost += 1;
                 }
                 state.waiting.push_back(packet.to_vec());
                 Ok(Sealed::Waits)
@@ -192,7 +229,16 @@ impl Peer {
         room: &mut [u8],
     ) -> Result<(usize, bool), Refusal> {
         let mut state = self.state();
+        let is_initiation = message.first() == Some(&(INITIATION as u8));
+        if let Some(before) = state.before.as_mut().filter(|_| is_initiation)
+            && before.handshake(message, room) == Err(Refusal::OldTimestamp)
+        {
+            return Err(Refusal::OldTimestamp);
+        }
         let len = state.engine.handshake(message, room)?;
+        if is_initiation {
+            state.before = None;
+        }
         if is_authentic {
             state.heard(from, message.len());
         }
@@ -208,17 +254,21 @@ impl Peer {
     }
 
     /// Does what is due; returns the bytes of what is to be sent and where it goes.
-    pub fn tick(&self, room: &mut [u8]) -> Option<(usize, SocketAddr)> {
+    pub fn tick(&self, now: Duration, room: &mut [u8]) -> Option<(usize, SocketAddr)> {
         let mut state = self.state();
         let len = match state.engine.tick(room) {
             Ok(Ticked::Send(len)) => Some(len),
             Ok(Ticked::GivenUp) => {
-                state.waiting.clear();
+                state.give_up();
                 // Whoever is to be kept awake is called again and again.
-                (state.persistent && state.endpoint.is_some())
+                (state.keepalive.is_some() && state.endpoint.is_some())
                     .then(|| state.initiate(room))
                     .flatten()
             }
+            Ok(Ticked::Idle) if state.is_too_quiet(now) => match state.engine.seal(&[], room) {
+                Err(Refusal::NoSession) => state.initiate(room),
+                sealed => sealed.ok(),
+            },
             Ok(Ticked::Idle) | Err(_) => None,
         };
         state.was_ready &= state.engine.is_ready();
@@ -232,9 +282,12 @@ impl Peer {
         let mut state = self.state();
         let Some(endpoint) = state.endpoint.filter(|_| state.engine.is_ready()) else { return };
         while let Some(packet) = state.waiting.pop_front() {
-            if let Ok(len) = state.engine.seal(&packet, room) {
-                state.sent += len as u64;
-                send(&room[..len], endpoint);
+            match state.engine.seal(&packet, room) {
+                Ok(len) => {
+                    state.sent += len as u64;
+                    send(&room[..len], endpoint);
+                }
+                Err(_) => state.lost += 1,
             }
         }
     }
@@ -261,6 +314,31 @@ impl State {
         self.received += bytes as u64;
     }
 
+    fn give_up(&mut self) {
+        self.lost += self.waiting.len() as u64;
+        self.waiting.clear();
+    }
+
+    /// Tells whether a keepalive is due: nothing has been received or sent for as long as may be.
+    fn is_too_quiet(&mut self, now: Duration) -> bool {
+        let Some(keepalive) = self.keepalive.filter(|_| self.endpoint.is_some()) else {
+            return false;
+        };
+        match self.quiet {
+            Some((received, sent, since)) if (received, sent) == (self.received, self.sent) => {
+                let is_due = now >= since + keepalive;
+                if is_due {
+                    self.quiet = Some((received, sent, now));
+                }
+                is_due
+            }
+            before => {
+                self.quiet = Some((self.received, self.sent, now));
+                before.is_none()
+            }
+        }
+    }
+
     /// Tells whether a session is there that was not when this was asked last.
     fn came(&mut self) -> bool {
         !std::mem::replace(&mut self.was_ready, self.engine.is_ready()) && self.was_ready
@@ -271,4 +349,8 @@ impl State {
             room.get_mut(..LONGEST_MESSAGE).and_then(|room| self.engine.initiate(room).ok())?;
         (len > 0).then_some(len)
     }
+}
+
+fn seconds(seconds: u16) -> Duration {
+    Duration::from_secs(seconds.into())
 }

@@ -36,6 +36,8 @@ pub enum Refusal {
     TooBig,
     /// It has passed too many routers.
     Expired,
+    /// Congestion was experienced on its way by a sender that would not understand it.
+    Congested,
     /// Nobody in the VLAN answers for the address.
     Unreachable,
     /// More wait than may.
@@ -65,6 +67,7 @@ impl Refusal {
             Self::NoRoute => "no-route",
             Self::TooBig => "too-big",
             Self::Expired => "expired",
+            Self::Congested => "congestion",
             Self::Unreachable => "unreachable",
             Self::QueueFull => "queue-full",
             Self::NotForUs => "not-for-us",

@@ -14,7 +14,7 @@ use weft_vpn::PublicKey;
 
 use crate::{Admitted, AllowedIps, Gate, Peer, PeerId, RECORD_OVERHEAD, Refusal};
 
-const INITIATION: u32 = 1;
+pub(crate) const INITIATION: u32 = 1;
 const RESPONSE: u32 = 2;
 const COOKIE: u32 = 3;
 const RECORD: u32 = 4;

@@ -168,6 +168,7 @@ impl Control {
             self.switches.insert(name.clone(), running);
         }
         self.switches.retain(|name, _| self.config.switches.contains_key(name));
+        self.put_vlan_mtus();
         let index: BTreeMap<&str, usize> =
             self.switches.keys().enumerate().map(|(index, name)| (name.as_str(), index)).collect();
         let snoops: BTreeMap<&str, Option<Arc<Snoop>>> =

@@ -16,7 +16,7 @@ use weft_wireguard::{Adapter, AdapterConfig, Boring, BoringGate, Peer, PeerId, P
 use super::{
     names::{Asking, Resolved, Whose, address_of},
     secrets::{SecretsError, WireguardSecrets},
-    state::{Control, DEFAULT_MTU},
+    state::{Control, DEFAULT_MTU, Port},
 };
 use crate::{
     plane::{Egress, PortCounters},
@@ -175,7 +175,7 @@ impl Control {
             gateway_v4: config.gateway_v4,
             gateway_v6: config.gateway_v6,
             mtu: config.mtu,
-            vlan_mtu: DEFAULT_MTU as u16,
+            vlan_mtu: self.vlan_mtu(config),
         });
         let gate = BoringGate::new(&keys.private, &mut wireguard::random);
         let server = Server::new(Box::new(gate));
@@ -203,20 +203,35 @@ impl Control {
         Ok(())
     }
 
+    /// Returns the bytes of the largest packet that every port of an adapter's VLAN takes.
+    fn vlan_mtu(&self, config: &WireguardConfig) -> u16 {
+        let ports = self.ports.values().filter(|port| {
+            let of = &port.config;
+            of.enabled && of.switch == config.switch && of.vlan.is_member(config.vlan)
+        });
+        let narrowest = ports.map(Port::mtu).min().unwrap_or(DEFAULT_MTU);
+        u16::try_from(narrowest).unwrap_or(u16::MAX)
+    }
+
+    /// Has adapters know what the ports of their VLANs take.
+    pub(super) fn put_vlan_mtus(&self) {
+        for (_, site) in self.adapters.running() {
+            site.keeper.site().adapter().set_vlan_mtu(self.vlan_mtu(&site.config));
+        }
+    }
+
     /// Brings the clients of an adapter to what is configured.
     fn put_clients(&mut self, name: &str, config: WireguardConfig, keys: &WireguardSecrets) {
         let Some(site) = self.adapters.running.get_mut(name) else { return };
         site.config = config;
         let mut before = std::mem::take(&mut site.clients);
+        let mut used: BTreeSet<PeerId> = before.values().map(|client| client.peer.id()).collect();
         let mut calls = Vec::new();
         for (peer_name, config) in &site.config.peers {
             let preshared = keys.preshared.get(peer_name);
             let whose = || Whose::Client { adapter: name.to_owned(), peer: peer_name.clone() };
-            let is_same = |client: &Client| {
-                client.config.public_key == config.public_key
-                    && client.config.persistent_keepalive == config.persistent_keepalive
-                    && client.preshared.as_ref() == preshared
-            };
+            let is_same = |client: &Client| client.config.public_key == config.public_key;
+            let keepalive = config.persistent_keepalive.map(std::num::NonZeroU16::get);
             let client = match before.remove(peer_name).filter(is_same) {
                 Some(mut client) => {
                     client.peer.set_allowed(config.allowed_ips.clone());
@@ -227,15 +242,22 @@ impl Control {
                         }
                         client.asking.ask(whose(), config.endpoint.as_ref(), &self.tunnels.news);
                     }
+                    if client.config.persistent_keepalive != config.persistent_keepalive {
+                        client.peer.set_keepalive(keepalive);
+                    }
+                    if client.preshared.as_ref() != preshared {
+                        let (key, id) = (config.public_key, client.peer.id());
+                        let engine = Boring::new(&keys.private, key, preshared, id);
+                        client.peer.set_engine(Box::new(engine));
+                        client.preshared = preshared.cloned();
+                    }
                     client.config = config.clone();
                     client
                 }
                 None => {
-                    let used = site.clients.values().chain(before.values());
-                    let id = free_id(&used.map(|client| client.peer.id()).collect());
-                    let keepalive = config.persistent_keepalive.map(std::num::NonZeroU16::get);
-                    let engine =
-                        Boring::new(&keys.private, config.public_key, preshared, keepalive, id);
+                    let id = free_id(&used);
+                    used.insert(id);
+                    let engine = Boring::new(&keys.private, config.public_key, preshared, id);
                     let peer = Arc::new(Peer::new(
                         id,
                         config.public_key,

@@ -15,6 +15,8 @@ use super::site::{Site, drop_reason};
 
 /// A frame whose packet goes to a peer.
 pub(super) struct Leaving {
+    /// Whose packet it is, unless the VLAN's.
+    pub(super) from: Option<PeerId>,
     pub(super) peer: PeerId,
     /// Where the frame is, of which the packet is all behind the Ethernet header.
     pub(super) frame: Range<usize>,
@@ -50,8 +52,9 @@ impl Exit {
             let peer = peers.get(id);
             let Some((peer, address)) = peer.and_then(|peer| Some((peer, peer.endpoint()?))) else {
                 run.iter_mut().for_each(|frame| frame.refused = Some(Refusal::NoEndpoint));
-                tally.drops.push((drop_reason(Refusal::NoEndpoint), run.len() as u64));
-                site.count(id, Refusal::NoEndpoint);
+                let frames = run.len() as u64;
+                tally.drops.push((drop_reason(Refusal::NoEndpoint), frames));
+                site.count(id, Refusal::NoEndpoint, frames);
                 continue;
             };
             // One for each peer that was ever sent to; forgotten when there are more than peers.
@@ -62,26 +65,30 @@ impl Exit {
             if to.address() != address {
                 to.move_to(address);
             }
-            let mut way = Way { peer, batch: self.sender.batch(to, tally), waits: false };
+            let mut way = Way { peer, batch: self.sender.batch(to, tally), waits: 0 };
             for frame in run {
                 let whole = &bytes[frame.frame.clone()];
+                let waited = way.waits;
                 let sent = match frame.gso {
                     None => way.put(&whole[ETHERNET_HEADER..]),
                     Some(gso) => way.put_pieces(whole, gso, &mut self.segment),
                 };
                 match sent {
-                    Ok(()) => way.batch.frame(whole.len()),
+                    Ok(()) if way.waits == waited => way.batch.frame(whole.len()),
+                    // It counts when it is sent.
+                    Ok(()) => {}
                     Err(refusal) => {
                         way.batch.drop_frame(drop_reason(refusal));
-                        site.count(id, refusal);
+                        site.count(id, refusal, 1);
                         frame.refused = Some(refusal);
                     }
                 }
             }
             let Way { batch, waits, .. } = way;
             batch.send();
-            if waits {
+            if waits > 0 {
                 site.wanted(id);
+                site.count_lost(peer, tally);
             }
         }
     }
@@ -91,7 +98,8 @@ impl Exit {
 struct Way<'s> {
     peer: &'s Peer,
     batch: Batch<'s>,
-    waits: bool,
+    /// Packets that wait for a session.
+    waits: u64,
 }
 
 impl Way<'_> {
@@ -100,7 +108,7 @@ impl Way<'_> {
         match self.peer.seal(packet, room)? {
             // No congestion mark outside: not every client would carry it in.
             Sealed::Record(len, _) => self.batch.commit(len, Codepoint::NotEct),
-            Sealed::Waits => self.waits = true,
+            Sealed::Waits => self.waits += 1,
         }
         Ok(())
     }

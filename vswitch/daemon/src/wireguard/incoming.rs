@@ -18,7 +18,7 @@ use weft_wireguard::{Adapter, Message, Onward, Opened, Outbox, PeerId, Peers, Re
 
 use super::{
     exit::{Exit, Leaving},
-    site::{Site, drop_reason},
+    site::{ROOM, Site, drop_reason},
 };
 use crate::clock;
 
@@ -26,8 +26,6 @@ use crate::clock;
 const BUDGET: usize = 128 * 1024;
 /// Frames begin at whole cache lines, so that what is behind the Ethernet header does not share one with another's end.
 const LINE: usize = 64;
-/// Room for a record of the adapter's own.
-const ROOM: usize = 2048;
 
 pub(super) struct Incoming {
     site: Arc<Site>,
@@ -37,7 +35,7 @@ pub(super) struct Incoming {
     arrived: Vec<Frame>,
     leaving: Vec<Leaving>,
     tally: Tally,
-    room: Box<[u8; ROOM]>,
+    room: Box<[u8]>,
 }
 
 /// Packets that were opened, each behind room for an Ethernet header.
@@ -72,7 +70,7 @@ impl Incoming {
             arrived: Vec::with_capacity(BURST),
             leaving: Vec::new(),
             tally: Tally::default(),
-            room: Box::new([0; ROOM]),
+            room: vec![0; ROOM].into_boxed_slice(),
         }
     }
 }
@@ -106,10 +104,16 @@ impl Receive for Incoming {
             }
             drop(adapter);
             exit.send(site, &peers, &opened.memory, leaving, tally);
+            for lost in leaving.iter().filter(|lost| lost.refused == Some(Refusal::NoEndpoint)) {
+                let Some(from) = lost.from else { continue };
+                let packet = &opened.memory[lost.frame.clone()][ETHERNET_HEADER..];
+                site.adapter().other_unreachable(now, from, packet, &mut opened.outbox);
+            }
             leaving.clear();
-            // Routed packets are no frames of the port's: what was refused is counted with the peers.
+            // Routed packets are no frames that the switch sent: what was dropped of them is what came in.
+            tally.drops.drain(..).for_each(|(reason, frames)| opened.dropped(reason, frames));
             *tally = Tally::default();
-            site.send(&peers, &mut opened.outbox, &mut room[..]);
+            site.send(&peers, &mut opened.outbox, room);
         }
         let mut builder = scratch.builder();
         for (reason, frames) in opened.drops.drain(..) {
@@ -149,26 +153,28 @@ impl Opening {
             }
         };
         let begin = self.used;
-        match self.take(now, site, peers, adapter, (id, from, bytes)) {
+        match self.take(now, site, peers, adapter, (id, from, bytes, mark)) {
             Ok(None) => None,
             Ok(Some(Onward::Vlan(len))) => {
-                let frame = &mut self.memory[begin..begin + ETHERNET_HEADER + len];
-                if mark == Codepoint::Ce && ecn::leave(frame, mark).is_err() {
-                    return None;
-                }
-                let vnet = undo_checksum(frame);
                 let place = begin..begin + ETHERNET_HEADER + len;
+                let vnet = undo_checksum(&mut self.memory[place.clone()]);
                 self.used = place.end.next_multiple_of(LINE);
                 Some(Brought::Frame(Frame { place, vnet }))
             }
             Ok(Some(Onward::Peer(peer, len))) => {
                 let frame = begin..begin + ETHERNET_HEADER + len;
                 self.used = frame.end.next_multiple_of(LINE);
-                Some(Brought::Packet(Leaving { peer, frame, gso: None, refused: None }))
+                Some(Brought::Packet(Leaving {
+                    from: Some(id),
+                    peer,
+                    frame,
+                    gso: None,
+                    refused: None,
+                }))
             }
             Ok(Some(Onward::Done)) => None,
             Err(refusal) => {
-                site.count(id, refusal);
+                site.count(id, refusal, 1);
                 None
             }
         }
@@ -181,7 +187,7 @@ impl Opening {
         site: &Site,
         peers: &Peers,
         adapter: &mut Adapter,
-        (id, from, record): (PeerId, SocketAddr, &[u8]),
+        (id, from, record, mark): (PeerId, SocketAddr, &[u8], Codepoint),
     ) -> Result<Option<Onward>, Refusal> {
         let Some(peer) = peers.get(id) else {
             site.counts.bump(Refusal::NoSession.as_str());
@@ -194,13 +200,64 @@ impl Opening {
         }
         let Opened::Packet(len) = arrived.opened else { return Ok(None) };
         let frame = &mut room[..ETHERNET_HEADER + len];
-        let onward = adapter.forward_packet(now, id, frame, peers.allowed(), &mut self.outbox);
-        onward.map(Some).inspect_err(|refusal| {
-            let reason = drop_reason(*refusal);
-            match self.drops.iter_mut().find(|(counted, _)| *counted == reason) {
-                Some((_, frames)) => *frames += 1,
-                None => self.drops.push((reason, 1)),
+        let onward = carry_mark(frame, mark).and_then(|()| {
+            adapter.forward_packet(now, id, frame, peers.allowed(), &mut self.outbox)
+        });
+        onward.map(Some).inspect_err(|refusal| self.dropped(drop_reason(*refusal), 1))
+    }
+
+    fn dropped(&mut self, reason: DropReason, frames: u64) {
+        match self.drops.iter_mut().find(|(counted, _)| *counted == reason) {
+            Some((_, counted)) => *counted += frames,
+            None => self.drops.push((reason, frames)),
+        }
+    }
+}
+
+/// Carries what stands in the outer header into a packet behind room for an Ethernet header, wherever it goes on to.
+fn carry_mark(frame: &mut [u8], mark: Codepoint) -> Result<(), Refusal> {
+    if mark == Codepoint::NotEct {
+        return Ok(());
+    }
+    let is_ipv6 = frame.get(ETHERNET_HEADER).is_some_and(|first| first >> 4 == 6);
+    let ethertype: [u8; 2] = if is_ipv6 { [0x86, 0xdd] } else { [0x08, 0x00] };
+    frame[ETHERNET_HEADER - 2..ETHERNET_HEADER].copy_from_slice(&ethertype);
+    ecn::leave(frame, mark).map_err(|_| Refusal::Congested)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_carried_into_packets_of_both_families_wherever_they_go() {
+        use Codepoint::{Ce, Ect0, Ect1, NotEct};
+        #[rustfmt::skip]
+        let table = [
+            (NotEct, NotEct, Ok(NotEct)), (NotEct, Ect0, Ok(NotEct)), (NotEct, Ce, Err(Refusal::Congested)),
+            (Ect0, NotEct, Ok(Ect0)),     (Ect0, Ect1, Ok(Ect1)),     (Ect0, Ce, Ok(Ce)),
+            (Ect1, Ect0, Ok(Ect1)),       (Ect1, Ce, Ok(Ce)),         (Ce, NotEct, Ok(Ce)),
+        ];
+        for (inner, outer, expected) in table {
+            let ipv4 = [&[0x45, inner.bits()][..], &[0; 18]].concat();
+            let ipv6 = [&[0x60, inner.bits() << 4][..], &[0; 38]].concat();
+            for packet in [ipv4, ipv6] {
+                // What an earlier packet left in the room.
+                let mut frame = [&[0xee; ETHERNET_HEADER][..], &packet].concat();
+                let carried = carry_mark(&mut frame, outer);
+                let seen = carried.map(|()| ecn::of(&frame));
+                let unmarked = frame[ETHERNET_HEADER..] == packet;
+                assert!(seen == expected || outer == NotEct && unmarked, "{inner:?} {outer:?}");
             }
-        })
+        }
+    }
+
+    #[test]
+    fn nothing_is_too_short_to_bear_a_mark() {
+        for len in ETHERNET_HEADER..ETHERNET_HEADER + 45 {
+            for version in [0x45, 0x60] {
+                let _ = carry_mark(&mut vec![version; len], Codepoint::Ce);
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The keeper of an adapter: one thread that makes handshakes and keeps the time, of its peers and of its neighbours.
 
 use std::{
+    collections::HashSet,
     io,
     net::SocketAddr,
     sync::{
@@ -12,20 +13,19 @@ use std::{
 };
 
 use weft_ports::udp::Socket;
-use weft_wireguard::{Adapter, LONGEST_MESSAGE, Outbox, Peer, PeerId, Refusal, Server};
+use weft_vlan::ETHERNET_HEADER;
+use weft_wireguard::{Adapter, Outbox, Peer, PeerId, RECORD_OVERHEAD, Refusal, Server};
 
-use super::site::Site;
+use super::site::{Caller, ROOM, Site};
 use crate::clock;
 
 /// How often the timers of peers and neighbours are looked at.
 const TICK: Duration = Duration::from_millis(250);
-/// Room for a record of the longest packet that waits.
-const ROOM: usize = 65_535 + LONGEST_MESSAGE;
 
 /// What the keeper is told.
 pub(super) enum Note {
     /// A message of a handshake came.
-    Handshake(SocketAddr, Vec<u8>),
+    Handshake(Caller, SocketAddr, Vec<u8>),
     /// There are packets for a peer and no session.
     Wanted(PeerId),
     /// A peer has a session where it had none.
@@ -111,7 +111,7 @@ impl Office {
 
     fn hear(&mut self, note: Note) {
         match note {
-            Note::Handshake(from, message) => self.handshake(from, &message),
+            Note::Handshake(_, from, message) => self.handshake(from, &message),
             Note::Wanted(id) | Note::Call(id) => {
                 let peers = self.site.server.peers();
                 if let Some((len, to)) =
@@ -157,7 +157,13 @@ impl Office {
     /// A peer has a session: what waited for it goes, and the VLAN hears where its addresses are.
     fn came(&mut self, peer: &Peer) {
         let site = self.site.clone();
-        peer.flush(&mut self.room, |record, to| site.send_to(record, to));
+        let (mut frames, mut bytes) = (0, 0);
+        peer.flush(&mut self.room, |record, to| {
+            site.send_to(record, to);
+            frames += 1;
+            bytes += (ETHERNET_HEADER + record.len() - RECORD_OVERHEAD) as u64;
+        });
+        site.count_late(peer, frames, bytes);
         let peers = site.server.peers();
         let allowed = peer.allowed();
         site.adapter().announce_peer(allowed.iter(), peers.allowed(), &mut self.outbox);
@@ -168,11 +174,15 @@ impl Office {
     fn tick(&mut self, now: Duration) {
         let peers = self.site.server.peers();
         self.site.server.tick();
+        let mut addresses = HashSet::with_capacity(peers.all().len());
         for peer in peers.all() {
-            if let Some((len, to)) = peer.tick(&mut self.room) {
+            if let Some((len, to)) = peer.tick(now, &mut self.room) {
                 self.site.send_to(&self.room[..len], to);
             }
+            self.site.count_late(peer, 0, 0);
+            addresses.extend(peer.endpoint());
         }
+        self.site.set_addresses(addresses);
         drop(peers);
         self.site.adapter().tick(now, &mut self.outbox);
         self.send();

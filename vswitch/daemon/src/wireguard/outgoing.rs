@@ -11,12 +11,9 @@ use weft_wireguard::{Adapter, Onward, Outbox, Peers, Refusal};
 
 use super::{
     exit::{Exit, Leaving},
-    site::{Site, drop_reason},
+    site::{ROOM, Site, drop_reason},
 };
 use crate::clock;
-
-/// Room for a record of the adapter's own.
-const ROOM: usize = 2048;
 
 pub(super) struct Outgoing {
     site: Arc<Site>,
@@ -25,7 +22,7 @@ pub(super) struct Outgoing {
     bytes: Vec<u8>,
     leaving: Vec<Leaving>,
     outbox: Outbox,
-    room: Box<[u8; ROOM]>,
+    room: Box<[u8]>,
 }
 
 impl Outgoing {
@@ -36,7 +33,7 @@ impl Outgoing {
             bytes: Vec::new(),
             leaving: Vec::new(),
             outbox: Outbox::default(),
-            room: Box::new([0; ROOM]),
+            room: vec![0; ROOM].into_boxed_slice(),
         }
     }
 
@@ -66,7 +63,13 @@ impl Outgoing {
         match onward {
             Ok(Onward::Peer(peer, packet)) => {
                 let frame = begin..begin + ETHERNET_HEADER + packet;
-                self.leaving.push(Leaving { peer, frame, gso: offload.gso, refused: None });
+                self.leaving.push(Leaving {
+                    from: None,
+                    peer,
+                    frame,
+                    gso: offload.gso,
+                    refused: None,
+                });
                 Ok(None)
             }
             // What a switch floods is for others mostly: not listening is no drop.
@@ -82,6 +85,7 @@ impl Outgoing {
 impl Transmit for Outgoing {
     fn send(&mut self, burst: &Burst<'_>, jobs: &[Job], tally: &mut Tally) {
         let site = self.site.clone();
+        site.take_late(tally);
         let peers = site.server.peers();
         let mut adapter = site.adapter();
         for job in jobs {
@@ -100,7 +104,7 @@ impl Transmit for Outgoing {
             let frame = &self.bytes[lost.frame.clone()];
             site.adapter().peer_unreachable(clock::elapsed(), frame, &mut self.outbox);
         }
-        site.send(&peers, &mut self.outbox, &mut self.room[..]);
+        site.send(&peers, &mut self.outbox, &mut self.room);
         self.leaving.clear();
         self.bytes.clear();
     }

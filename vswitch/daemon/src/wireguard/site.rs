@@ -1,31 +1,46 @@
 //! What an adapter's queues and its keeper share.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     io,
     net::SocketAddr,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
         mpsc::Sender,
     },
 };
 
+use arc_swap::ArcSwap;
 use rustix::event::{EventfdFlags, eventfd};
 use weft_core::DropReason;
-use weft_ports::udp::Socket;
-use weft_wireguard::{Adapter, Outbox, PeerId, Peers, Refusal, Sealed, Server, To};
+use weft_ports::{Tally, udp::Socket};
+use weft_wireguard::{
+    Adapter, LONGEST_MESSAGE, Outbox, Peer, PeerId, Peers, Refusal, Sealed, Server, To,
+};
 
 use super::keeper::Note;
 use crate::tunnel::Counts;
 
 /// Frames of the adapter's own that wait for a worker at most.
 const ANSWERS_MAX: usize = 1024;
-/// Handshakes that wait at most: what strangers send takes nobody else's place.
+/// Handshakes from nowhere in particular that wait at most, and those from where a peer is: what strangers send takes no
+/// peer's place.
 const HANDSHAKES_MAX: usize = 512;
 /// Words about peers that wait at most.
 const WORDS_MAX: usize = 4096;
+/// Room for a record of the longest packet.
+pub(super) const ROOM: usize = 65_535 + LONGEST_MESSAGE;
+
+/// Whose address a datagram bears, which proves nothing yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// One that a peer is sent to.
+    Peer,
+    /// Any other.
+    Stranger,
+}
 
 /// An adapter, its peers and the ways between them.
 pub(crate) struct Site {
@@ -36,8 +51,14 @@ pub(crate) struct Site {
     answers: Mutex<VecDeque<Vec<u8>>>,
     answered: OwnedFd,
     keeper: Sender<Note>,
-    handshakes: AtomicUsize,
+    strangers: AtomicUsize,
+    callers: AtomicUsize,
     words: AtomicUsize,
+    /// Where peers are sent to.
+    addresses: ArcSwap<HashSet<SocketAddr>>,
+    /// What became of frames that have waited, which the port has not counted yet, and whether there is anything.
+    late: Mutex<Tally>,
+    is_late: AtomicBool,
     /// What was refused of nobody's.
     pub(crate) counts: Counts,
     /// What was refused of each peer's.
@@ -62,8 +83,12 @@ impl Site {
             answers: Mutex::default(),
             answered: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             keeper,
-            handshakes: AtomicUsize::new(0),
+            strangers: AtomicUsize::new(0),
+            callers: AtomicUsize::new(0),
             words: AtomicUsize::new(0),
+            addresses: ArcSwap::default(),
+            late: Mutex::default(),
+            is_late: AtomicBool::new(false),
             counts: Counts::default(),
             of_peers: Mutex::default(),
         })
@@ -75,9 +100,37 @@ impl Site {
     }
 
     /// Counts what was refused of a peer's.
-    pub(super) fn count(&self, peer: PeerId, refusal: Refusal) {
+    pub(super) fn count(&self, peer: PeerId, refusal: Refusal, count: u64) {
         let mut counts = self.of_peers.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts.entry(peer).or_default().entry(refusal.as_str()).or_default() += 1;
+        *counts.entry(peer).or_default().entry(refusal.as_str()).or_default() += count;
+    }
+
+    /// Counts what has waited for a session with a peer and was thrown away.
+    pub(super) fn count_lost(&self, peer: &Peer, tally: &mut Tally) {
+        let lost = peer.take_lost();
+        if lost > 0 {
+            self.count(peer.id(), Refusal::NoSession, lost);
+            tally.drops.push((drop_reason(Refusal::NoSession), lost));
+        }
+    }
+
+    /// Notes for the port's counters what became of frames that have waited for a session with a peer.
+    pub(super) fn count_late(&self, peer: &Peer, frames: u64, bytes: u64) {
+        let mut now = Tally { frames, bytes, ..Tally::default() };
+        self.count_lost(peer, &mut now);
+        if now.frames > 0 || !now.drops.is_empty() {
+            let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+            add(&mut late, &now);
+            self.is_late.store(true, Relaxed);
+        }
+    }
+
+    /// Takes over what the port has not counted yet.
+    pub(super) fn take_late(&self, tally: &mut Tally) {
+        if self.is_late.swap(false, Relaxed) {
+            let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+            add(tally, &std::mem::take(&mut late));
+        }
     }
 
     /// Returns what was refused of a peer's.
@@ -88,10 +141,28 @@ impl Site {
 
     /// Has these peers from here on.
     pub(crate) fn set_peers(&self, peers: Peers) {
+        let addresses = peers.all().filter_map(|peer| peer.endpoint()).collect();
+        let gone: Vec<Arc<Peer>> = {
+            let before = self.server.peers();
+            let gone = before.all().filter(|peer| peers.get(peer.id()).is_none());
+            gone.cloned().collect()
+        };
+        self.server.set_peers(peers);
+        self.set_addresses(addresses);
+        for peer in &gone {
+            peer.give_up();
+            self.count_late(peer, 0, 0);
+        }
+        let peers = self.server.peers();
         let mut counts = self.of_peers.lock().unwrap_or_else(PoisonError::into_inner);
         counts.retain(|id, _| peers.get(*id).is_some());
-        drop(counts);
-        self.server.set_peers(peers);
+    }
+
+    /// Replaces the addresses that peers are sent to, where they are others.
+    pub(super) fn set_addresses(&self, addresses: HashSet<SocketAddr>) {
+        if **self.addresses.load() != addresses {
+            self.addresses.store(Arc::new(addresses));
+        }
     }
 
     /// Sends what the adapter said of its own accord, and forgets it.
@@ -107,7 +178,7 @@ impl Site {
             match peer.seal(packet, room) {
                 Ok(Sealed::Record(len, address)) => self.send_to(&room[..len], address),
                 Ok(Sealed::Waits) => self.wanted(id),
-                Err(refusal) => self.count(id, refusal),
+                Err(refusal) => self.count(id, refusal, 1),
             }
         }
         outbox.clear();
@@ -157,8 +228,10 @@ impl Site {
 
     /// A message of a handshake came.
     pub(super) fn handshake(&self, from: SocketAddr, message: &[u8]) {
-        if enter(&self.handshakes, HANDSHAKES_MAX) {
-            self.tell(Note::Handshake(from, message.to_vec()));
+        let caller =
+            if self.addresses.load().contains(&from) { Caller::Peer } else { Caller::Stranger };
+        if enter(self.handshakes(caller), HANDSHAKES_MAX) {
+            self.tell(Note::Handshake(caller, from, message.to_vec()));
         } else {
             self.counts.bump(Refusal::UnderLoad.as_str());
         }
@@ -182,10 +255,17 @@ impl Site {
         let _ = self.keeper.send(note);
     }
 
+    fn handshakes(&self, caller: Caller) -> &AtomicUsize {
+        match caller {
+            Caller::Peer => &self.callers,
+            Caller::Stranger => &self.strangers,
+        }
+    }
+
     /// Makes room for other notes: the keeper has one.
     pub(super) fn heard(&self, note: &Note) {
         match note {
-            Note::Handshake(..) => _ = self.handshakes.fetch_sub(1, Relaxed),
+            Note::Handshake(caller, ..) => _ = self.handshakes(*caller).fetch_sub(1, Relaxed),
             Note::Wanted(_) => _ = self.words.fetch_sub(1, Relaxed),
             Note::Came(_) | Note::Announce | Note::Call(_) | Note::Stop => {}
         }
@@ -208,8 +288,22 @@ pub(super) fn drop_reason(refusal: Refusal) -> DropReason {
         Refusal::NotAllowed => DropReason::Spoofed,
         Refusal::BadSource => DropReason::BadSource,
         Refusal::TooBig => DropReason::Oversize,
-        Refusal::QueueFull => DropReason::QueueFull,
+        Refusal::QueueFull | Refusal::Congested => DropReason::QueueFull,
         Refusal::NoSession | Refusal::NoEndpoint => DropReason::NoSession,
         _ => DropReason::Unroutable,
     }
 }
+
+fn add(to: &mut Tally, more: &Tally) {
+    to.frames += more.frames;
+    to.bytes += more.bytes;
+    for &(reason, frames) in &more.drops {
+        match to.drops.iter_mut().find(|(counted, _)| *counted == reason) {
+            Some((_, counted)) => *counted += frames,
+            None => to.drops.push((reason, frames)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

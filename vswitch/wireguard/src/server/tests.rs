@@ -43,7 +43,7 @@ impl End {
         number: u32,
     ) -> Self {
         let id = PeerId::new(number).unwrap();
-        let engine = Boring::new(own, peer.public(), preshared, None, id);
+        let engine = Boring::new(own, peer.public(), preshared, id);
         let allowed: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
         let peer = Arc::new(Peer::new(id, peer.public(), Box::new(engine), None, None, allowed));
         let server = Server::new(Box::new(BoringGate::new(own, &mut dice(9))));
@@ -331,7 +331,7 @@ fn a_peer_without_an_address_is_not_sent_to() {
     let mut room = [0; ROOM];
     assert_eq!(server.peer.seal(b"x", &mut room), Err(Refusal::NoEndpoint));
     assert_eq!(server.peer.initiate(&mut room), None);
-    assert_eq!(server.peer.tick(&mut [0; LONGEST_MESSAGE]), None);
+    assert_eq!(server.peer.tick(NOW, &mut [0; LONGEST_MESSAGE]), None);
 }
 
 proptest! {
@@ -373,4 +373,63 @@ proptest! {
             Err(refusal) => prop_assert_eq!(refusal, Refusal::Malformed),
         }
     }
+}
+
+#[test]
+fn what_waited_and_was_thrown_away_is_counted() {
+    let (client, _) = ends([None, None]);
+    let mut room = [0; ROOM];
+    for at in 0..70 {
+        let packet = udp("10.0.0.1", "10.0.0.2", &[at]);
+        assert_eq!(client.peer.seal(&packet, &mut room), Ok(Sealed::Waits));
+    }
+    assert_eq!(client.peer.take_lost(), 6);
+    assert_eq!(client.peer.take_lost(), 0);
+    client.peer.give_up();
+    assert_eq!(client.peer.take_lost(), 64);
+}
+
+#[test]
+fn another_keepalive_or_preshared_key_makes_no_old_initiation_new() {
+    let (client, server) = ends([None, None]);
+    let initiation = client.initiation();
+    server.handshake(at(1), &initiation).unwrap();
+    server.peer.set_keepalive(Some(25));
+    assert_eq!(server.handshake(at(66), &initiation), Err(Refusal::OldTimestamp));
+    for seed in [5, 6] {
+        let secret = PresharedKey::generate(&mut dice(seed));
+        let engine = Boring::new(&key(2), key(1).public(), Some(&secret), server.peer.id());
+        server.peer.set_engine(Box::new(engine));
+        assert_eq!(server.handshake(at(66), &initiation), Err(Refusal::OldTimestamp));
+    }
+    assert_eq!(server.status().endpoint, Some(at(1)));
+    // Timestamps are as fine as 2^24 ns.
+    let newer = loop {
+        let newer = End::new(&key(1), &key(2), None, 8);
+        newer.peer.set_endpoint(Some(at(2)));
+        let newer = newer.initiation();
+        if server.handshake(at(1), &newer).is_ok() {
+            break newer;
+        }
+    };
+    assert_eq!(server.handshake(at(66), &newer), Err(Refusal::OldTimestamp));
+    assert_eq!(server.handshake(at(66), &initiation), Err(Refusal::OldTimestamp));
+}
+
+#[test]
+fn a_keepalive_is_sent_when_nothing_else_was_for_so_long() {
+    let (client, server) = connected();
+    let mut room = [0; ROOM];
+    let mut tick = |secs| client.peer.tick(Duration::from_secs(secs), &mut room).is_some();
+    assert!(!tick(100));
+    client.peer.set_keepalive(Some(10));
+    assert!(tick(100), "the first is due at once");
+    assert!(!tick(109));
+    assert!(!tick(111), "the first one was something");
+    server.open(at(1), &client.seal(&udp("10.0.0.1", "10.0.0.2", b"x"))).unwrap();
+    assert!(!tick(115));
+    assert!(!tick(124));
+    assert!(tick(125));
+    client.peer.set_keepalive(None);
+    assert!(!tick(500));
 }
