@@ -174,6 +174,23 @@ fn a_client_that_is_removed_is_silent_at_once(workers: usize) {
     scene.wait_for_ping();
 }
 
+/// Who is told another keepalive has the session that it had: the adapter knows no address of it but that.
+fn another_keepalive_leaves_the_session(workers: usize) {
+    let scene = Scene::new(Program::WireguardGo, workers);
+    let flows = scene.streams();
+    let handshake = scene.client.shown("latest-handshakes");
+    for keepalive in ["25", "7", "off"] {
+        let set = format!("set road peer {} persistent-keepalive {keepalive}", scene.key.public());
+        let done = scene.sites[0].daemon().wg(&set);
+        assert!(done.status.success(), "{done:?}");
+        flows.iter().for_each(|flow| flow.wait_for(SOME));
+    }
+    for flow in flows {
+        flow.finish();
+    }
+    assert_eq!(scene.client.shown("latest-handshakes"), handshake);
+}
+
 /// What the underlay shows of strangers: nothing comes back, whatever is sent.
 fn a_stranger_hears_nothing(workers: usize) {
     let scene = Scene::new(Program::WireguardGo, workers);
@@ -197,5 +214,6 @@ each_worker_count!(
     either_end_begins_anew,
     a_source_that_is_not_the_clients_is_dropped_and_counted,
     a_client_that_is_removed_is_silent_at_once,
+    another_keepalive_leaves_the_session,
     a_stranger_hears_nothing,
 );
