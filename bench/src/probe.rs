@@ -233,7 +233,7 @@ fn climb(lab: &Lab, tools: &Tools, site: &Site, ladder: &[u32]) -> Result<f64> {
 }
 
 /// Waits until little else runs, not for ever, and returns how many cores were busy in the end.
-fn wait_for_quiet() -> Result<f64> {
+pub(crate) fn wait_for_quiet() -> Result<f64> {
     let begin = clock::now();
     loop {
         let before = machine_seconds()?;
@@ -260,7 +260,7 @@ fn time_of(processes: &[Process]) -> Result<f64> {
 }
 
 /// Processor seconds of a process with its threads since it began.
-fn cpu_seconds(process: &Process) -> Result<f64> {
+pub(crate) fn cpu_seconds(process: &Process) -> Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{}/stat", process.pid))
         .context("what is measured is gone")?;
     let (_, fields) = stat.rsplit_once(") ").context("/proc/PID/stat")?;

@@ -29,9 +29,9 @@ pub struct Head {
 /// What became of each attempt, in the order in which they were made.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Samples<P> {
+pub struct Samples<P, F = Figures> {
     /// The figures.
-    pub taken: Vec<Sample<P>>,
+    pub taken: Vec<Sample<P, F>>,
     /// Those who gave none.
     pub failed: Vec<Failure<P>>,
 }
@@ -39,14 +39,14 @@ pub struct Samples<P> {
 /// The figures of one peer in one run.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Sample<P> {
+pub struct Sample<P, F = Figures> {
     /// The run, from 1.
     pub run: usize,
     /// The peer.
     pub peer: P,
     /// What was measured.
     #[serde(flatten)]
-    pub figures: Figures,
+    pub figures: F,
 }
 
 /// Why a peer has no figures in one run.
@@ -61,8 +61,8 @@ pub struct Failure<P> {
     pub reason: String,
 }
 
-/// A figure of [`Figures`] by name.
-pub type Metric = fn(&Figures) -> Option<f64>;
+/// A figure by name, of [`Figures`] where nothing else is said.
+pub type Metric<F = Figures> = fn(&F) -> Option<f64>;
 
 /// Round trip, median.
 pub const PING: Metric = |figures| Some(figures.ping_us);
@@ -79,24 +79,24 @@ pub const CPU: Metric = |figures| figures.cpu_s_per_gb;
 
 /// A column of a table.
 #[derive(Clone, Copy, Debug)]
-pub struct Column {
+pub struct Column<F = Figures> {
     /// What stands above it.
     pub head: &'static str,
     /// What stands in it, as the median over the runs.
-    pub metric: Metric,
+    pub metric: Metric<F>,
     /// Digits behind the point.
     pub digits: usize,
 }
 
 /// One aim: a metric of one peer set against the best of others in the same run.
 #[derive(Clone, Copy, Debug)]
-pub struct Aim<P: 'static> {
+pub struct Aim<P: 'static, F = Figures> {
     /// It in words.
     pub what: &'static str,
     /// Whose aim it is.
     pub peer: P,
     /// What is compared.
-    pub metric: Metric,
+    pub metric: Metric<F>,
     /// Who it is compared with.
     pub against: &'static [P],
     /// How.
@@ -125,13 +125,13 @@ impl Head {
     }
 }
 
-impl<P> Default for Samples<P> {
+impl<P, F> Default for Samples<P, F> {
     fn default() -> Self {
         Self { taken: Vec::new(), failed: Vec::new() }
     }
 }
 
-impl<P: Rival> Samples<P> {
+impl<P: Rival, F> Samples<P, F> {
     /// Returns the number of runs.
     pub fn runs(&self) -> usize {
         let failed = self.failed.iter().map(|failure| failure.run);
@@ -139,7 +139,7 @@ impl<P: Rival> Samples<P> {
     }
 
     /// Writes the medians as a table whose first column is called `kind`.
-    pub fn table(&self, kind: &str, columns: &[Column]) -> String {
+    pub fn table(&self, kind: &str, columns: &[Column<F>]) -> String {
         let mut text = format!("| {kind} |");
         for column in columns {
             // Writing to a `String` cannot fail.
@@ -164,7 +164,7 @@ impl<P: Rival> Samples<P> {
     }
 
     /// Writes a row for each aim whose parties were measured.
-    pub fn aims(&self, aims: &[Aim<P>]) -> String {
+    pub fn aims(&self, aims: &[Aim<P, F>]) -> String {
         let mut rows = String::new();
         for aim in aims {
             let Some(measured) = self.measured(aim) else { continue };
@@ -210,13 +210,13 @@ impl<P: Rival> Samples<P> {
         peers
     }
 
-    fn of(&self, peer: P) -> impl Iterator<Item = &Sample<P>> {
+    fn of(&self, peer: P) -> impl Iterator<Item = &Sample<P, F>> {
         self.taken.iter().filter(move |sample| sample.peer == peer)
     }
 
     /// The median over the runs of what each run measured: what drifts between runs cancels out in one.
-    fn measured(&self, aim: &Aim<P>) -> Option<f64> {
-        let of_run = |sample: &Sample<P>| {
+    fn measured(&self, aim: &Aim<P, F>) -> Option<f64> {
+        let of_run = |sample: &Sample<P, F>| {
             let ours = (aim.metric)(&sample.figures)?;
             let theirs = self.taken.iter().filter(|other| other.run == sample.run);
             let theirs = theirs.filter(|other| aim.against.contains(&other.peer));

@@ -2,7 +2,7 @@
 //! alike. One who fails is noted, and the others go on.
 
 use std::{
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -114,11 +114,21 @@ impl Bench {
         (tools, effort): (&Tools, Effort),
         build: impl FnOnce(&Lab) -> Result<Site>,
     ) {
-        let figures = self.attempt(what, |lab| {
+        self.note(samples, what, (run, peer), |lab| {
             let site = build(lab).context("set up")?;
             probe::measure(lab, tools, &site, effort).context("measure")
         });
-        match figures {
+    }
+
+    /// Makes an attempt and notes the figures that it gives, or why there are none.
+    pub fn note<P: Rival, F: fmt::Display>(
+        &mut self,
+        samples: &mut Samples<P, F>,
+        what: &str,
+        (run, peer): (usize, P),
+        work: impl FnOnce(&Lab) -> Result<F>,
+    ) {
+        match self.attempt(what, work) {
             Ok(figures) => {
                 println!("    {figures}");
                 samples.taken.push(Sample { run, peer, figures });
