@@ -1,6 +1,6 @@
 //! The bench of switches: the kernel's, Open vSwitch, bare copiers, weft.
 
-mod ovs;
+pub(crate) mod ovs;
 mod peer;
 mod report;
 

@@ -16,6 +16,9 @@ use crate::{
 
 const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 
+/// The setting by which super-frames cross the switch.
+pub(crate) const TSO: &str = "other_config:userspace-tso-enable=true";
+
 /// Whether segmentation offload crosses the switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dress {
@@ -27,7 +30,7 @@ pub(super) enum Dress {
 
 /// A running Open vSwitch with an empty bridge.
 #[derive(Debug)]
-pub(super) struct Ovs {
+pub(crate) struct Ovs {
     /// The process whose time is the switch's.
     pub process: Process,
     dir: PathBuf,
@@ -39,6 +42,23 @@ impl Ovs {
     /// # Errors
     /// When one of them does not come up.
     pub(super) fn start(lab: &Lab, namespace: &Namespace, dress: Dress) -> Result<Self> {
+        let settings: &[&str] = match dress {
+            Dress::Default => &[],
+            Dress::Tso => &[TSO],
+        };
+        Self::start_as(lab, namespace, "ovs-vswitchd", settings)
+    }
+
+    /// Starts database and switch in a namespace, the switch as this program, with its settings made before.
+    ///
+    /// # Errors
+    /// When one of them does not come up.
+    pub(crate) fn start_as(
+        lab: &Lab,
+        namespace: &Namespace,
+        program: &str,
+        settings: &[&str],
+    ) -> Result<Self> {
         let dir = lab.dir().join("ovs");
         fs::create_dir_all(&dir)?;
         let file = |name: &str| dir.join(name).display().to_string();
@@ -53,24 +73,26 @@ impl Ovs {
         lab.spawn(&private(command, &dir), "ovsdb.log")?;
         wait_until("the socket of ovsdb-server", PATIENCE, || Ok(dir.join("db.sock").exists()))?;
 
-        let mut command = namespace.command("ovs-vswitchd");
+        let mut command = namespace.command(program);
         command.arg(format!("unix:{socket}")).arg(format!("--unixctl={}", file("switch.ctl")));
         let command = private(command, &dir);
         let vsctl = |args: &[&str]| control(&dir, args);
         vsctl(&["--no-wait", "init"])?;
-        if dress == Dress::Tso {
-            vsctl(&[
-                "--no-wait",
-                "set",
-                "Open_vSwitch",
-                ".",
-                "other_config:userspace-tso-enable=true",
-            ])?;
+        if !settings.is_empty() {
+            vsctl(&[&["--no-wait", "set", "Open_vSwitch", "."], settings].concat())?;
         }
         let process = lab.spawn(&command, "vswitchd.log")?;
         vsctl(&["add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev"])
             .context("Open vSwitch's bridge")?;
         Ok(Self { process, dir })
+    }
+
+    /// Carries out a command of `ovs-vsctl`.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub(crate) fn control(&self, args: &[&str]) -> Result<()> {
+        control(&self.dir, args)
     }
 
     /// Adds an existing device.
@@ -104,7 +126,9 @@ fn control(dir: &Path, args: &[&str]) -> Result<()> {
 }
 
 fn private(mut command: Command, dir: &Path) -> Command {
-    for place in ["OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR"] {
+    // The last is DPDK's, where the switch has it.
+    let places = ["OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR", "RUNTIME_DIRECTORY"];
+    for place in places {
         command.env(place, dir);
     }
     command
