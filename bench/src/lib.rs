@@ -14,5 +14,6 @@ pub mod switch;
 mod sys;
 pub mod turns;
 pub mod udp;
+pub mod vhost;
 pub mod vpn;
 pub mod weft;

@@ -16,6 +16,7 @@ use weft_bench::{
     site::Tools,
     storm, switch,
     udp::{self, Rate},
+    vhost::{self, End},
     vpn,
 };
 
@@ -41,6 +42,26 @@ enum Command {
         options: vpn::Options,
         #[command(flatten)]
         places: Places,
+    },
+    /// Measure what joins guests by their memory.
+    Vhost {
+        #[command(flatten)]
+        options: vhost::Options,
+        #[command(flatten)]
+        image: vhost::Image,
+        #[command(flatten)]
+        places: Places,
+    },
+    /// Send TCP super-frames from ring to ring.
+    #[command(hide = true)]
+    Rings {
+        a: PathBuf,
+        b: PathBuf,
+        /// Wait at the sockets for the switch.
+        #[arg(long)]
+        listen: bool,
+        #[arg(long)]
+        seconds: u64,
     },
     /// Copy frames between two devices.
     #[command(hide = true)]
@@ -129,6 +150,13 @@ fn run(command: Command) -> Result<()> {
             switch::bench(&options, &places.tools()?, &places.out)
         }
         Command::Vpn { options, places } => vpn::bench(&options, &places.tools()?, &places.out),
+        Command::Vhost { options, image, places } => {
+            vhost::bench(&options, &image, &places.tools()?, &places.out)
+        }
+        Command::Rings { a, b, listen, seconds } => {
+            let end = if listen { End::Listens } else { End::Connects };
+            print(&vhost::rings::send(&[a, b], end, duration(seconds))?)
+        }
         Command::Copy { road, a, b } => copier::copy(road, &a, &b),
         Command::Blast { to, seconds, rate } => {
             let rate = rate.map_or(Rate::Flood, Rate::PerSecond);

@@ -1,5 +1,5 @@
 //! The ioctls, socket options and batched calls that no safe crate offers: TAPs with virtio-net headers,
-//! packet sockets, `sendmmsg`, `recvmmsg`. Holds all `unsafe` of the bench and decides nothing.
+//! packet sockets, `sendmmsg`, `recvmmsg`; memory that another process maps. Holds all `unsafe` of the bench and decides nothing.
 
 use std::{
     ffi::CString,
@@ -7,10 +7,15 @@ use std::{
     net::UdpSocket,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     ptr, slice,
+    sync::atomic::{AtomicU16, Ordering},
 };
 
 use libc::{c_int, c_void};
-use rustix::net::sockopt;
+use rustix::{
+    fs::{MemfdFlags, ftruncate, memfd_create},
+    mm::{MapFlags, ProtFlags, mmap, munmap},
+    net::sockopt,
+};
 
 /// The bytes before each frame.
 pub(crate) const VNET_HEADER: usize = 10;
@@ -163,6 +168,85 @@ impl Batch {
         // no other reference to the bytes exists.
         let got = check(unsafe { libc::recvmmsg(fd, headers, count, flags, ptr::null_mut()) })?;
         Ok(got.unsigned_abs() as usize)
+    }
+}
+
+/// Memory in a file that another process maps, too: it is only copied from and to, by places counted from its
+/// begin.
+pub(crate) struct SharedMemory {
+    file: OwnedFd,
+    base: *mut u8,
+    len: usize,
+}
+
+impl SharedMemory {
+    /// Makes `len` bytes of zeros.
+    pub(crate) fn new(len: usize) -> io::Result<Self> {
+        let file = memfd_create("bench", MemfdFlags::CLOEXEC)?;
+        ftruncate(&file, len as u64)?;
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        let flags = MapFlags::SHARED | MapFlags::POPULATE;
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory in use.
+        let base = unsafe { mmap(ptr::null_mut(), len, access, flags, &file, 0)? };
+        Ok(Self { file, base: base.cast(), len })
+    }
+
+    /// Returns its file.
+    pub(crate) fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Returns its length in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Returns the address of its first byte in this process.
+    pub(crate) fn address(&self) -> u64 {
+        self.base as u64
+    }
+
+    /// Copies bytes to a place.
+    pub(crate) fn write(&self, place: usize, bytes: &[u8]) {
+        let to = self.pointer(place, bytes.len());
+        // SAFETY: both lie in their memory, which is not the same: no `&[u8]` refers to a mapping of this kind.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+    }
+
+    /// Copies bytes from a place.
+    pub(crate) fn read<const N: usize>(&self, place: usize) -> [u8; N] {
+        let from = self.pointer(place, N).cast::<[u8; N]>();
+        // SAFETY: the bytes lie in the mapping, and any are a value; an array of bytes has no alignment.
+        unsafe { from.read_volatile() }
+    }
+
+    /// Reads a number before everything that follows.
+    pub(crate) fn load(&self, place: usize) -> u16 {
+        u16::from_le(self.atomic(place).load(Ordering::Acquire))
+    }
+
+    /// Writes a number after everything that went before.
+    pub(crate) fn store(&self, place: usize, value: u16) {
+        self.atomic(place).store(value.to_le(), Ordering::Release);
+    }
+
+    fn atomic(&self, place: usize) -> &AtomicU16 {
+        assert!(place.is_multiple_of(2), "a number stands at an even place");
+        let number = self.pointer(place, 2).cast::<u16>();
+        // SAFETY: it lies in the mapping, which begins with a page, at an even place, and lives as long as `self`.
+        unsafe { AtomicU16::from_ptr(number) }
+    }
+
+    fn pointer(&self, place: usize, len: usize) -> *mut u8 {
+        assert!(place <= self.len && len <= self.len - place, "outside of the shared memory");
+        self.base.wrapping_add(place)
+    }
+}
+
+impl Drop for SharedMemory {
+    fn drop(&mut self) {
+        // SAFETY: exactly what was mapped; nothing that refers to it outlives `self`.
+        let _ = unsafe { munmap(self.base.cast(), self.len) };
     }
 }
 

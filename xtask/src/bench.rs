@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use weft_bench::{switch, vpn};
+use weft_bench::{switch, vhost, vpn};
 
 use crate::{
-    containment, layout, say,
+    containment, guest, layout, say,
     setup::{self, Need},
     step::{cargo, show},
 };
@@ -20,6 +20,8 @@ pub(crate) enum Bench {
     Switch(switch::Options),
     /// Tunnels side by side between two gateways: WireGuard in userspace, fastd, OpenVPN, VpnCloud, weft.
     Vpn(vpn::Options),
+    /// Guests in shared memory side by side: DPDK's testpmd, Open vSwitch with DPDK, weft; real guests on TAPs, too.
+    Vhost(vhost::Options),
     /// The forwarding decision alone.
     Forward(Forward),
 }
@@ -40,6 +42,7 @@ pub(crate) fn run(bench: Bench) -> Result<()> {
     match bench {
         Bench::Switch(options) => switch(&options),
         Bench::Vpn(options) => vpn(&options),
+        Bench::Vhost(options) => vhost(&options),
         Bench::Forward(Forward { args }) => show(
             cargo(&["bench", "--locked", "-p", "weft-core", "--bench", "forward", "--"]).args(args),
         ),
@@ -62,6 +65,23 @@ fn vpn(options: &vpn::Options) -> Result<()> {
         }
     }
     measure("vpn", &options.arguments(), if options.with_weft() { WEFT } else { &[] })
+}
+
+fn vhost(options: &vhost::Options) -> Result<()> {
+    containment::ensure_possible()?;
+    setup::offer(Need::SharedMemory);
+    let mut arguments = options.arguments();
+    if options.with_guests() {
+        setup::ensure_for(&[Need::Guests])?;
+        let image = guest::ensure_image()?;
+        let initrd = layout::target().join("bench-guest.cpio");
+        guest::with_script(&image, vhost::SCRIPT, &initrd)?;
+        for (name, path) in [("--kernel", image.join("vmlinuz")), ("--initrd", initrd)] {
+            arguments.extend([name.to_owned(), path.display().to_string()]);
+        }
+    }
+    let with_weft = options.peers().iter().any(|peer| peer.is_weft());
+    measure("vhost", &arguments, if with_weft { WEFT } else { &[] })
 }
 
 /// Builds the bench and those `packages`, and hands over to it.

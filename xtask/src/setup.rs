@@ -29,16 +29,26 @@ pub(crate) enum Need {
     Switches,
     /// The bench of tunnels.
     Tunnels,
+    /// The bench of guests in shared memory.
+    SharedMemory,
     /// The checks around the tests.
     Checks,
     /// Fuzzing.
     Fuzz,
 }
 
-pub(crate) const ALL: &[Need] =
-    &[Need::GuestImage, Need::Guests, Need::Switches, Need::Tunnels, Need::Checks, Need::Fuzz];
+pub(crate) const ALL: &[Need] = &[
+    Need::GuestImage,
+    Need::Guests,
+    Need::Switches,
+    Need::Tunnels,
+    Need::SharedMemory,
+    Need::Checks,
+    Need::Fuzz,
+];
 
-const NETWORKED: &[Need] = &[Need::GuestImage, Need::Guests, Need::Switches, Need::Tunnels];
+const NETWORKED: &[Need] =
+    &[Need::GuestImage, Need::Guests, Need::Switches, Need::Tunnels, Need::SharedMemory];
 
 /// A program, the Debian package that has it, and who needs it.
 const PROGRAMS: &[(&str, &str, &[Need])] = &[
@@ -52,13 +62,18 @@ const PROGRAMS: &[(&str, &str, &[Need])] = &[
     ("socat", "socat", &[Need::Guests]),
     ("sysctl", "procps", &[Need::Guests]),
     ("qemu-system-x86_64", "qemu-system-x86", &[Need::Guests]),
-    ("ovs-vswitchd", "openvswitch-switch", &[Need::Switches]),
+    ("ovs-vswitchd", "openvswitch-switch", &[Need::Switches, Need::SharedMemory]),
+    (OVS_DPDK, "openvswitch-switch-dpdk", &[Need::SharedMemory]),
+    ("dpdk-testpmd", "dpdk-dev", &[Need::SharedMemory]),
     ("wg", "wireguard-tools", &[Need::Guests, Need::Tunnels]),
     ("wireguard-go", "wireguard-go", &[Need::Guests, Need::Tunnels]),
     ("fastd", "fastd", &[Need::Tunnels]),
     ("openvpn", "openvpn", &[Need::Tunnels]),
     ("openssl", "openssl", &[Need::Tunnels]),
 ];
+
+/// Outside of the search path, in which it goes by the name of the one without DPDK.
+const OVS_DPDK: &str = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk";
 
 /// A cargo subcommand, what installs it, and who needs it.
 const TOOLS: &[(&str, &[&str], &[Need])] = &[
@@ -89,6 +104,13 @@ pub(crate) fn ensure_for(needs: &[Need]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Does what [`ensure_for`] does where that is possible, and goes on otherwise: the benches leave out who is missing.
+pub(crate) fn offer(need: Need) {
+    if let Err(error) = ensure_for(&[need]) {
+        say::bad(&format!("the bench goes on without what is missing: {error:#}"));
+    }
 }
 
 fn install_packages(packages: &[&str]) -> Result<()> {
