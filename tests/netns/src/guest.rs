@@ -159,7 +159,7 @@ impl Guest {
         let mut qmp = Qmp::connect(&self.lab.join(format!("{}.qmp", self.name)));
         let target = to.lab.join(format!("{}.move", to.name));
         until_within("the other machine waits for the guest", MOVE, || target.exists());
-        let mut wait = |qmp: &mut Qmp, what: &str, condition: &dyn Fn(&Value) -> bool| {
+        let wait = |qmp: &mut Qmp, what: &str, condition: &dyn Fn(&Value) -> bool| {
             until_within(what, MOVE, || {
                 let info = qmp.run("query-migrate", &json!({}));
                 assert!(info["status"] != "failed", "{info}");
