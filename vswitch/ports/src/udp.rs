@@ -1,6 +1,6 @@
 //! The sockets of a tunnel's underlay: UDP over IPv6 and IPv4. udp(7), ip(7), ipv6(7). Many records travel in one
-//! message both ways (UDP_SEGMENT, UDP_GRO). No datagram is ever fragmented and no ICMP message believed: the path's
-//! MTU is the tunnel's own business. What is in a record is not known here.
+//! message both ways (UDP_SEGMENT, UDP_GRO). No datagram is fragmented and no ICMP message believed, since the path's MTU is
+//! the tunnel's own business, unless somebody says otherwise. What is in a record is not known here.
 
 mod control;
 mod name;
@@ -151,6 +151,18 @@ impl Socket {
                 other => return other.map(drop),
             }
         }
+    }
+
+    /// Lets the kernel and the way fragment datagrams that are larger than the path's MTU: without DF, and by what ICMP
+    /// messages say.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn allow_fragments(&self) -> io::Result<()> {
+        if self.family == Family::V6 {
+            self.set(libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT)?;
+        }
+        self.set(libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)
     }
 
     /// Makes a receiver, which sets memory aside. One at a time reads what the socket has.

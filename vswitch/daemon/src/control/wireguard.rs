@@ -168,6 +168,12 @@ impl Control {
         let mac = AdapterConfig::mac_of(own.as_bytes());
         let sockets = udp::open(config.listen, self.pool.workers(), Segmentation::Kernel)
             .map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
+        // Clients do not search the path's MTU, and what is narrower than `mtu` would swallow their packets.
+        for socket in &sockets {
+            socket
+                .allow_fragments()
+                .map_err(|error| format!("cannot let packets be cut: {error}"))?;
+        }
         let first = sockets.first().ok_or("there is no worker")?.clone();
         let adapter = Adapter::new(AdapterConfig {
             mac,

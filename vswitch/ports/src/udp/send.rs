@@ -135,13 +135,14 @@ impl Sender {
             let message = &mut self.messages[unit.message];
             match error.raw_os_error() {
                 Some(libc::EINTR) => continue,
-                // EIO: the device or a transformation on the way cannot. EINVAL: this kernel or socket does not.
-                Some(libc::EIO | libc::EINVAL) if unit.len > message.segment => {
+                // EIO: the device or a transformation on the way cannot. EINVAL: this kernel or socket does not. EMSGSIZE: not
+                // into datagrams larger than the path's MTU, which by themselves may be fragmented.
+                Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE) if unit.len > message.segment => {
                     to.uncut = RETRY;
                     next = self.unit_at(unit.message, 0, to);
                     continue;
                 }
-                // Older kernels say EINVAL for datagrams that are too large; that is not the cutting's fault.
+                // Too large by itself, too: that was not the cutting's fault.
                 Some(libc::EMSGSIZE) if to.uncut == RETRY => to.uncut = 0,
                 Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => {
                     self.fail_from(unit.message, DropReason::QueueFull);
