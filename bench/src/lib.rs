@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod copier;
 pub mod ear;
+mod gateways;
 pub mod lab;
 pub mod pcap;
 pub mod probe;
@@ -14,6 +15,8 @@ pub mod switch;
 mod sys;
 pub mod turns;
 pub mod udp;
+mod userspace;
 pub mod vhost;
 pub mod vpn;
 pub mod weft;
+pub mod wireguard;

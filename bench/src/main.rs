@@ -17,7 +17,7 @@ use weft_bench::{
     storm, switch,
     udp::{self, Rate},
     vhost::{self, End},
-    vpn,
+    vpn, wireguard,
 };
 
 #[derive(Debug, Parser)]
@@ -63,6 +63,13 @@ enum Command {
         #[arg(long)]
         seconds: u64,
     },
+    /// Measure WireGuard servers with the same clients.
+    Wireguard {
+        #[command(flatten)]
+        options: wireguard::Options,
+        #[command(flatten)]
+        places: Places,
+    },
     /// Copy frames between two devices.
     #[command(hide = true)]
     Copy { road: Road, a: String, b: String },
@@ -86,6 +93,20 @@ enum Command {
         payload: String,
         #[arg(long)]
         rate: u32,
+        #[arg(long)]
+        seconds: u64,
+    },
+    /// Be many WireGuard clients that are connected and idle.
+    #[command(hide = true)]
+    Crowd {
+        #[arg(long)]
+        to: SocketAddr,
+        /// The server's public key.
+        #[arg(long)]
+        server: String,
+        /// A file of private keys, a line each.
+        #[arg(long)]
+        keys: PathBuf,
         #[arg(long)]
         seconds: u64,
     },
@@ -157,6 +178,9 @@ fn run(command: Command) -> Result<()> {
             let end = if listen { End::Listens } else { End::Connects };
             print(&vhost::rings::send(&[a, b], end, duration(seconds))?)
         }
+        Command::Wireguard { options, places } => {
+            wireguard::bench(&options, &places.tools()?, &places.out)
+        }
         Command::Copy { road, a, b } => copier::copy(road, &a, &b),
         Command::Blast { to, seconds, rate } => {
             let rate = rate.map_or(Rate::Flood, Rate::PerSecond);
@@ -164,6 +188,9 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Storm { to, payload, rate, seconds } => {
             print(&storm::storm(to, &from_hex(&payload)?, rate, duration(seconds))?)
+        }
+        Command::Crowd { to, server, keys, seconds } => {
+            wireguard::crowd::crowd(to, &server, &keys, duration(seconds))
         }
         Command::Count { port, seconds } => print(&udp::count(port, duration(seconds))?),
         Command::Track { port, seconds } => print(&udp::track(port, duration(seconds))?),

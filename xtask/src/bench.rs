@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use weft_bench::{switch, vhost, vpn};
+use weft_bench::{switch, vhost, vpn, wireguard};
 
 use crate::{
     containment, guest, layout, say,
@@ -22,6 +22,8 @@ pub(crate) enum Bench {
     Vpn(vpn::Options),
     /// Guests in shared memory side by side: DPDK's testpmd, Open vSwitch with DPDK, weft; real guests on TAPs, too.
     Vhost(vhost::Options),
+    /// WireGuard servers with the same clients: wireguard-go, boringtun-cli, gotatun, weft.
+    Wireguard(wireguard::Options),
     /// The forwarding decision alone.
     Forward(Forward),
 }
@@ -43,6 +45,7 @@ pub(crate) fn run(bench: Bench) -> Result<()> {
         Bench::Switch(options) => switch(&options),
         Bench::Vpn(options) => vpn(&options),
         Bench::Vhost(options) => vhost(&options),
+        Bench::Wireguard(options) => wireguard(&options),
         Bench::Forward(Forward { args }) => show(
             cargo(&["bench", "--locked", "-p", "weft-core", "--bench", "forward", "--"]).args(args),
         ),
@@ -82,6 +85,17 @@ fn vhost(options: &vhost::Options) -> Result<()> {
     }
     let with_weft = options.peers().iter().any(|peer| peer.is_weft());
     measure("vhost", &arguments, if with_weft { WEFT } else { &[] })
+}
+
+fn wireguard(options: &wireguard::Options) -> Result<()> {
+    setup::ensure_for(&[Need::Tunnels])?;
+    containment::ensure_possible()?;
+    for program in options.programs() {
+        if let Some(krate) = program.crate_name() {
+            setup::offer_rival(krate, program.name());
+        }
+    }
+    measure("wireguard", &options.arguments(), if options.with_weft() { WEFT } else { &[] })
 }
 
 /// Builds the bench and those `packages`, and hands over to it.

@@ -7,12 +7,10 @@ use anyhow::{Context, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
 
-use super::{
-    underlay::{DEVICE, Ends, Underlay},
-    weft::{self, Cipher, Key},
-};
+use super::weft::{self, Cipher, Key};
 use crate::{
     clock::{self, wait_until},
+    gateways::{DEVICE, Ends, Underlay},
     lab::Lab,
     probe::{self, Idle},
     report::{row, verdict},

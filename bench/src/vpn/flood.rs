@@ -8,12 +8,10 @@ use serde::Serialize;
 use serde_json::Value;
 use weft_vpn::{Host, HostConfig, PeerConfig, PeerId, PrivateKey, PublicKey, Random, Suites};
 
-use super::{
-    underlay::{Ends, Underlay},
-    weft::{self, Cipher, PORT, Pair},
-};
+use super::weft::{self, Cipher, PORT, Pair};
 use crate::{
     clock::{self, wait_until},
+    gateways::{Ends, Underlay},
     lab::{Lab, Namespace, Process},
     probe::{self, median},
     report::{row, verdict},

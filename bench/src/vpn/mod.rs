@@ -3,20 +3,20 @@
 
 mod endurance;
 mod flood;
+mod moves;
 mod others;
 mod peer;
 mod report;
-mod underlay;
 mod weft;
-mod wireguard;
 
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 
+pub use self::peer::Peer;
 use self::report::{Endurance, Part, Report};
-pub use self::{peer::Peer, underlay::Underlay};
+pub use crate::gateways::Underlay;
 use crate::{
     probe::Effort,
     report::{Rival, Samples},
@@ -54,6 +54,9 @@ struct Alone {
     /// Instead: what weft's tunnel is worth while strangers begin handshakes.
     #[arg(long)]
     flood: bool,
+    /// Instead: how fast frames follow a guest that moves to another host.
+    #[arg(long)]
+    moves: bool,
     /// Instead: what 100 idle peers cost weft.
     #[arg(long)]
     idle: bool,
@@ -86,8 +89,14 @@ impl Options {
         for underlay in &self.underlay {
             arguments.extend(["--underlay".to_owned(), underlay.to_string()]);
         }
-        let Alone { rekey, flood, idle, many } = self.alone;
-        let flags = [(rekey, "--rekey"), (flood, "--flood"), (idle, "--idle"), (many, "--many")];
+        let Alone { rekey, flood, moves, idle, many } = self.alone;
+        let flags = [
+            (rekey, "--rekey"),
+            (flood, "--flood"),
+            (moves, "--moves"),
+            (idle, "--idle"),
+            (many, "--many"),
+        ];
         arguments.extend(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| (*flag).to_owned()));
         arguments
     }
@@ -103,7 +112,7 @@ impl Options {
 
 impl Alone {
     fn any(self) -> bool {
-        self.rekey || self.flood || self.idle || self.many
+        self.rekey || self.flood || self.moves || self.idle || self.many
     }
 }
 
@@ -158,11 +167,12 @@ fn side_by_side(options: &Options, tools: &Tools, out: &Path) -> Result<usize> {
 
 /// Measures what is asked of weft alone and returns how many attempts failed.
 fn alone(options: &Options, tools: &Tools, out: &Path) -> Result<usize> {
-    let Alone { rekey, flood, idle, many } = options.alone;
-    let wanted = [rekey, flood, idle, many].into_iter().filter(|wanted| *wanted).count();
+    let Alone { rekey, flood, moves, idle, many } = options.alone;
+    let wanted = [rekey, flood, moves, idle, many].into_iter().filter(|wanted| *wanted).count();
     let mut bench = Bench::begin(out, wanted)?;
     let head = turns::head(options.turns)?;
-    let mut report = Endurance { head, rekey: None, flood: None, idle: None, many: None };
+    let mut report =
+        Endurance { head, rekey: None, flood: None, moves: None, idle: None, many: None };
     if many {
         let what = format!("{MANY_PEERS} configured peers");
         report.many = bench.attempt(&what, |lab| endurance::many(lab, tools, MANY_PEERS)).ok();
@@ -179,11 +189,16 @@ fn alone(options: &Options, tools: &Tools, out: &Path) -> Result<usize> {
         let what = "a tunnel under a flood of initiations";
         report.flood = bench.attempt(what, |lab| flood::flood(lab, tools)).ok();
     }
+    if moves {
+        let what = "guests that move from host to host";
+        report.moves = bench.attempt(what, |lab| moves::moves(lab, tools)).ok();
+    }
     bench.write(ALONE, &report.markdown(), &report)?;
     bench.show(ALONE, &report.markdown());
     let measured = [
         report.rekey.is_some(),
         report.flood.is_some(),
+        report.moves.is_some(),
         report.idle.is_some(),
         report.many.is_some(),
     ];

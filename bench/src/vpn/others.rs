@@ -4,8 +4,8 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result};
 
-use super::underlay::{DEVICE, End, Ends};
 use crate::{
+    gateways::{DEVICE, End, Ends},
     lab::{Lab, Process, run},
     site::PATIENCE,
 };

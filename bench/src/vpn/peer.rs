@@ -12,14 +12,14 @@ use serde::Serialize;
 
 use super::{
     others,
-    underlay::{Ends, Underlay},
     weft::{self, Cipher},
-    wireguard,
 };
 use crate::{
-    lab::Lab,
+    gateways::{Ends, Underlay},
+    lab::{Lab, Process},
     report::Rival,
     site::{Site, Tools},
+    userspace::{self, Key, Other, Program},
 };
 
 /// The MTU in the tunnel of all who leave it to their users; weft's guests keep theirs.
@@ -70,10 +70,8 @@ impl Peer {
     /// Returns the crate that has its program, where no package has.
     pub fn crate_name(self) -> Option<&'static str> {
         match self {
-            Self::Boringtun => Some("boringtun-cli"),
-            Self::Gotatun => Some("gotatun-cli"),
             Self::Vpncloud => Some("vpncloud"),
-            _ => None,
+            _ => self.wireguard()?.crate_name(),
         }
     }
 
@@ -87,13 +85,23 @@ impl Peer {
         })
     }
 
+    /// Returns the program that it is, where it is WireGuard in userspace.
+    fn wireguard(self) -> Option<Program> {
+        match self {
+            Self::WireguardGo => Some(Program::WireguardGo),
+            Self::Boringtun => Some(Program::Boringtun),
+            Self::Gotatun => Some(Program::Gotatun),
+            _ => None,
+        }
+    }
+
     /// Returns what its program is called; `None` where the kernel does it all.
     pub fn program_name(self) -> Option<&'static str> {
         match self {
+            Self::WireguardGo | Self::Boringtun | Self::Gotatun => {
+                self.wireguard().map(Program::name)
+            }
             Self::Underlay | Self::Vxlan => None,
-            Self::WireguardGo => Some("wireguard-go"),
-            Self::Boringtun => Some("boringtun-cli"),
-            Self::Gotatun => Some("gotatun"),
             Self::Vpncloud => Some("vpncloud"),
             Self::Fastd => Some("fastd"),
             Self::Openvpn => Some("openvpn"),
@@ -148,14 +156,9 @@ pub(super) fn build(lab: &Lab, tools: &Tools, underlay: Underlay, peer: Peer) ->
             return Ok(site);
         }
         Peer::Vxlan => others::vxlan(&ends)?,
-        Peer::WireguardGo => wireguard::start(lab, &ends, &program, &["-f"])?,
-        Peer::Boringtun => {
-            let args = ["-f", "--disable-drop-privileges", "-t", "1"];
-            wireguard::start(lab, &ends, &program, &args)?
-        }
-        Peer::Gotatun => {
-            wireguard::start(lab, &ends, &program, &["-f", "--disable-drop-privileges"])?
-        }
+        Peer::WireguardGo => join(lab, tools, &ends, Program::WireguardGo)?,
+        Peer::Boringtun => join(lab, tools, &ends, Program::Boringtun)?,
+        Peer::Gotatun => join(lab, tools, &ends, Program::Gotatun)?,
         Peer::Vpncloud => others::vpncloud(lab, &ends, &program)?,
         Peer::Fastd => others::fastd(lab, &ends, &program, INNER_MTU)?,
         Peer::Openvpn => others::openvpn(lab, &ends, &program, INNER_MTU)?,
@@ -168,6 +171,24 @@ pub(super) fn build(lab: &Lab, tools: &Tools, underlay: Underlay, peer: Peer) ->
     }
     site.wait_for_answer(lab)?;
     Ok(site)
+}
+
+/// Starts WireGuard on both gateways and makes them peers.
+fn join(lab: &Lab, tools: &Tools, ends: &Ends, program: Program) -> Result<Vec<Process>> {
+    let keys = [Key::generate(lab, ends.near.name)?, Key::generate(lab, ends.far.name)?];
+    let [near, far] = &keys;
+    let mut processes = Vec::new();
+    for ((end, other), (own, public)) in
+        ends.both().into_iter().zip([(near, &far.public), (far, &near.public)])
+    {
+        let process = program.start(lab, tools, end)?;
+        let endpoint = format!("{}:{}", other.outer, userspace::PORT);
+        let allowed = format!("{}/32", other.inner);
+        let other = Other { public_key: public, allowed: &allowed, endpoint: Some(&endpoint) };
+        userspace::introduce(&process, &own.file, other)?;
+        processes.push(process);
+    }
+    Ok(processes)
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@ use serde::Serialize;
 use super::{
     endurance::{IdlePeers, ManyPeers, Rekey},
     flood::Flood,
+    moves::Moves,
     peer::{ENCRYPTED, Peer},
-    underlay::Underlay,
 };
+use crate::gateways::Underlay;
 use crate::report::{
     Aim, BEST, CPU, Column, Compare, FLOOD, Head, Metric, PING, Samples, TCP, TCP4, aims_table,
 };
@@ -47,6 +48,7 @@ pub(super) struct Endurance {
     pub(super) head: Head,
     pub(super) rekey: Option<Rekey>,
     pub(super) flood: Option<Flood>,
+    pub(super) moves: Option<Moves>,
     pub(super) idle: Option<IdlePeers>,
     pub(super) many: Option<ManyPeers>,
 }
@@ -116,6 +118,7 @@ impl Endurance {
         let rows = [
             self.rekey.as_ref().map(Rekey::rows),
             self.flood.as_ref().map(Flood::rows),
+            self.moves.as_ref().map(Moves::rows),
             self.idle.as_ref().map(IdlePeers::rows),
             self.many.as_ref().map(ManyPeers::rows),
         ];

@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use weft_vpn::PublicKey;
 
-use super::underlay::{DEVICE, End, Ends};
 use crate::{
+    gateways::{DEVICE, End, Ends},
     lab::{Lab, Process, run},
     site::Tools,
     weft::Weft,

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The tunnel's device on both gateways.
-pub(super) const DEVICE: &str = "vpn0";
+pub(crate) const DEVICE: &str = "vpn0";
 
 /// How much the veth leaves to segmentation offload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
@@ -33,7 +33,7 @@ pub enum Underlay {
 
 impl Underlay {
     /// Returns the words above its table.
-    pub(super) fn title(self) -> &'static str {
+    pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Veth => "Underlay: veth as it is",
             Self::Segmented => "Underlay: `tx-udp-segmentation off` on both ends",
@@ -59,14 +59,14 @@ impl fmt::Display for Underlay {
 
 /// A gateway.
 #[derive(Debug)]
-pub(super) struct End {
-    pub(super) namespace: Namespace,
+pub(crate) struct End {
+    pub(crate) namespace: Namespace,
     /// What it is called in the lab.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// Its address on the underlay.
-    pub(super) outer: &'static str,
+    pub(crate) outer: &'static str,
     /// Its address in the tunnel.
-    pub(super) inner: &'static str,
+    pub(crate) inner: &'static str,
 }
 
 impl End {
@@ -75,7 +75,7 @@ impl End {
     ///
     /// # Errors
     /// When no device comes, one of the tunnel's processes ends, or `ip` refuses.
-    pub(super) fn bring_up(&self, lab: &Lab, tunnel: &[Process], mtu: Option<u16>) -> Result<()> {
+    pub(crate) fn bring_up(&self, lab: &Lab, tunnel: &[Process], mtu: Option<u16>) -> Result<()> {
         let Self { namespace, inner, .. } = self;
         wait_until("the tunnel's device", PATIENCE, || {
             for process in tunnel {
@@ -94,9 +94,9 @@ impl End {
 
 /// Both gateways.
 #[derive(Debug)]
-pub(super) struct Ends {
-    pub(super) near: End,
-    pub(super) far: End,
+pub(crate) struct Ends {
+    pub(crate) near: End,
+    pub(crate) far: End,
 }
 
 impl Ends {
@@ -104,7 +104,7 @@ impl Ends {
     ///
     /// # Errors
     /// When the kernel, `ip` or `ethtool` refuses.
-    pub(super) fn lay(lab: &Lab, underlay: Underlay) -> Result<Self> {
+    pub(crate) fn lay(lab: &Lab, underlay: Underlay) -> Result<Self> {
         let near = End {
             namespace: lab.namespace(&namespace_name("near"))?,
             name: "near",
@@ -131,13 +131,13 @@ impl Ends {
     }
 
     /// Returns the site that they are with those processes between them; the far one answers in the tunnel.
-    pub(super) fn site(&self, processes: Vec<Process>) -> Site {
+    pub(crate) fn site(&self, processes: Vec<Process>) -> Site {
         let (near, far) = (self.near.namespace.clone(), self.far.namespace.clone());
         Site { near, far, address: self.far.inner, processes }
     }
 
     /// Returns each gateway with the other one.
-    pub(super) fn both(&self) -> [(&End, &End); 2] {
+    pub(crate) fn both(&self) -> [(&End, &End); 2] {
         [(&self.near, &self.far), (&self.far, &self.near)]
     }
 }
