@@ -88,11 +88,11 @@ fn follows(near: &OwnedFd, far: &OwnedFd, guest: [u8; 6]) -> Result<bool> {
 /// Opens the tunnel's device in a namespace. A thread of its own goes there.
 fn wire(namespace: &Namespace) -> Result<OwnedFd> {
     let place = File::open(format!("/run/netns/{}", namespace.name()))?;
-    let open = move || -> Result<OwnedFd> {
+    let open = || -> Result<OwnedFd> {
         move_into_link_name_space(place.as_fd(), Some(LinkNameSpaceType::Network))?;
         Ok(sys::open_packet(DEVICE)?)
     };
-    match thread::spawn(open).join() {
+    match thread::scope(|scope| scope.spawn(open).join()) {
         Ok(opened) => opened.with_context(|| format!("{DEVICE} in {}", namespace.name())),
         Err(_) => bail!("the thread that opens {DEVICE} panicked"),
     }
