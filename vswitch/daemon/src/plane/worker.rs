@@ -3,19 +3,26 @@
 use std::{
     collections::HashMap,
     io,
+    num::NonZeroU64,
     os::fd::{AsFd, OwnedFd},
     sync::{Arc, mpsc::Receiver},
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use rustix::{
+    event::{EventfdFlags, Timespec, epoll, eventfd},
+    thread::{nanosleep, set_current_timer_slack},
+};
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 use weft_core::{DirectionCounters, DropReason, PortId, Timestamp};
 use weft_ports::{BURST, Burst, Fault, Job, Receive, Scratch, Tally};
 use weft_vlan::WireTag;
 
-use super::{Egress, Plan, PortCounters, QueueEnded};
+use super::{
+    Egress, Plan, PortCounters, QueueEnded,
+    moderation::{Moderation, PAUSE, Turn},
+};
 use crate::{clock, tunnel::Incoming};
 
 /// Turns between two looks at what the kernel has to say, while guests' rings alone keep a worker busy.
@@ -111,6 +118,9 @@ impl Worker {
         let mut busy_until = Timestamp::default();
         let mut frames_came = false;
         let mut turns_to_look = 0;
+        let mut moderation = Moderation::default();
+        // Where it cannot be set, pauses are longer.
+        let _ = set_current_timer_slack(NonZeroU64::new(1));
         loop {
             let before = clock::now();
             if frames_came {
@@ -138,6 +148,12 @@ impl Worker {
                 }
             }
             let polled_came = self.serve_polled(&plan, now);
+            let turn = std::mem::take(&mut self.outbox.turn);
+            // Guests' rings announce nothing while they are asked each turn, and are short.
+            if !polled_came && moderation.pauses(now, turn) {
+                drop(plan);
+                pause();
+            }
             turns_to_look = if polled_came && !frames_came { turns_to_look - 1 } else { 0 };
             frames_came |= polled_came;
         }
@@ -319,6 +335,12 @@ impl Worker {
     }
 }
 
+/// Lets frames gather.
+fn pause() {
+    // A signal ends it early, which does no harm.
+    let _ = nanosleep(&Timespec { tv_sec: 0, tv_nsec: PAUSE.subsec_nanos().into() });
+}
+
 /// Whether frames are new.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Frames {
@@ -347,7 +369,9 @@ fn deliver(
     }
     let mut bytes = 0;
     for (position, frame) in burst.frames().iter().enumerate() {
-        bytes += frame.head.wire_len() as u64;
+        let len = frame.head.wire_len() as u64;
+        bytes += len;
+        outbox.turn.add(len);
         if snoop.is_some_and(|snoop| snoop.takes_probe(ingress, &frame.head)) {
             continue;
         }
@@ -396,11 +420,18 @@ struct Outbox {
     jobs: Vec<Vec<Job>>,
     touched: Vec<PortId>,
     tally: Tally,
+    /// What this turn brought.
+    turn: Turn,
 }
 
 impl Outbox {
     fn new() -> Self {
-        Self { jobs: Vec::new(), touched: Vec::new(), tally: Tally::default() }
+        Self {
+            jobs: Vec::new(),
+            touched: Vec::new(),
+            tally: Tally::default(),
+            turn: Turn::default(),
+        }
     }
 
     fn put(&mut self, port: PortId, job: Job) {
