@@ -11,6 +11,7 @@ mod segments;
 #[cfg(test)]
 mod super_frame;
 mod undo;
+mod undone;
 mod vnet;
 
 pub use checksum::{finish_checksum, sum};
@@ -18,4 +19,5 @@ pub use cut::{Cut, Fit, Piece};
 pub use merge::Merge;
 pub use segments::Segments;
 pub use undo::undo_checksum;
+pub use undone::find_undone;
 pub use vnet::VnetHeader;

@@ -37,8 +37,46 @@ pub enum OpenError {
         /// What was tried.
         doing: &'static str,
     },
+    /// The kernel does not let this process, for want of something that is named.
+    #[error("the kernel does not permit to {doing}: {lack}")]
+    Incapable {
+        /// What was tried.
+        doing: &'static str,
+        /// What this process lacks.
+        lack: &'static str,
+    },
+    /// Another XDP program is at the device.
+    #[error(
+        "the device has an XDP program of somebody else; take that off (`ip link set DEV xdp off`, or end who \
+         attached it), or use io = \"packet\""
+    )]
+    OtherProgram,
+    /// Frames of the device do not fit AF_XDP.
+    #[error(
+        "the device's MTU is {mtu}, and AF_XDP takes {most} at most; set it lower, or use io = \"packet\""
+    )]
+    LongFrames {
+        /// The device's MTU.
+        mtu: u32,
+        /// The largest that is possible.
+        most: u32,
+    },
+    /// The device has too many queues.
+    #[error("the device has more than {0} queues; give it fewer: ethtool -L DEV combined {0}")]
+    TooManyQueues(u32),
+    /// The kernel cannot tell an XDP program the VLAN tag that comes beside a frame.
+    #[error(
+        "the kernel does not tell XDP programs the VLAN tags of a veth's frames, which takes Linux 6.8 with BTF; \
+         use io = \"packet\""
+    )]
+    HiddenTags,
+    /// More memory would be locked than is allowed.
+    #[error(
+        "the frames' memory exceeds what may be locked: CAP_IPC_LOCK or a higher RLIMIT_MEMLOCK is needed"
+    )]
+    LockedMemory,
     /// The kernel refused.
-    #[error("could not {doing}")]
+    #[error("could not {doing}: {source}")]
     Io {
         /// What was tried.
         doing: &'static str,

@@ -1,5 +1,5 @@
-//! Every file descriptor of the data path: TAP devices, packet sockets, streams, guests' shared memory, a tunnel's UDP
-//! sockets. The only crate with `unsafe`. Takes no forwarding decision and knows no VLAN mode.
+//! Every file descriptor of the data path: TAP devices, packet sockets, AF_XDP, streams, guests' shared memory, a
+//! tunnel's UDP sockets. The only crate with `unsafe`. Takes no forwarding decision and knows no VLAN mode.
 
 mod builder;
 mod egress;
@@ -14,6 +14,7 @@ mod sys;
 pub mod tap;
 pub mod udp;
 pub mod vhost;
+pub mod xdp;
 
 pub use builder::Builder;
 pub use error::OpenError;

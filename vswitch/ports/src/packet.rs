@@ -32,6 +32,30 @@ pub fn open(index: u32) -> Result<Opened, OpenError> {
     Ok(Opened { rx: vec![Box::new(rx)], tx: vec![Box::new(tx)] })
 }
 
+/// Makes the device with this index promiscuous for as long as the socket that is returned, which hears nothing.
+///
+/// # Errors
+/// [`OpenError`] when the device is not there, carries no Ethernet, or the kernel does not permit it.
+pub(crate) fn promiscuous(index: u32) -> Result<OwnedFd, OpenError> {
+    let index = c_int::try_from(index).map_err(|_| OpenError::NoDevice)?;
+    let socket = packet_socket()?;
+    bind(socket.as_fd(), index, 0)?;
+    make_promiscuous(socket.as_fd(), index)?;
+    Ok(socket)
+}
+
+/// Makes a device promiscuous for as long as a socket.
+fn make_promiscuous(socket: BorrowedFd<'_>, index: c_int) -> Result<(), OpenError> {
+    let promiscuous = libc::packet_mreq {
+        mr_ifindex: index,
+        mr_type: libc::PACKET_MR_PROMISC as u16,
+        mr_alen: 0,
+        mr_address: [0; 8],
+    };
+    sys::set_option(socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, promiscuous)
+        .map_err(to("make the device promiscuous"))
+}
+
 /// Makes a packet socket that puts a virtio-net header in front of each frame.
 fn packet_socket() -> Result<OwnedFd, OpenError> {
     let socket =

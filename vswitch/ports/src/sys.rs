@@ -23,6 +23,14 @@ unsafe impl Plain for libc::tpacket_stats {}
 // SAFETY: as above.
 unsafe impl Plain for libc::packet_mreq {}
 // SAFETY: as above.
+unsafe impl Plain for libc::xdp_umem_reg {}
+// SAFETY: as above.
+unsafe impl Plain for libc::xdp_mmap_offsets {}
+// SAFETY: as above.
+unsafe impl Plain for libc::xdp_options {}
+// SAFETY: as above.
+unsafe impl Plain for libc::xdp_statistics {}
+// SAFETY: as above.
 unsafe impl Plain for libc::ucred {}
 // SAFETY: as above.
 unsafe impl Plain for [u32; 9] {}

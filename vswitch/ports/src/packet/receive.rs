@@ -14,7 +14,8 @@ use weft_vlan::{Tci, Tpid, WireTag};
 use zerocopy::FromBytes;
 
 use super::{
-    ENABLED, SOCKET_BUFFER, bind, bound_to, packet_socket, queued, readiness::Readiness, ring::Ring,
+    ENABLED, SOCKET_BUFFER, bind, bound_to, make_promiscuous, packet_socket, queued,
+    readiness::Readiness, ring::Ring,
 };
 use crate::{
     Burst, Fault, OpenError, Receive, Scratch,
@@ -268,14 +269,7 @@ fn receiving_socket() -> Result<OwnedFd, OpenError> {
 /// Lets everything that comes by a device come to a socket, whomever it is for.
 fn listen(socket: BorrowedFd<'_>, index: c_int) -> Result<(), OpenError> {
     bind(socket, index, libc::ETH_P_ALL)?;
-    let promiscuous = libc::packet_mreq {
-        mr_ifindex: index,
-        mr_type: libc::PACKET_MR_PROMISC as u16,
-        mr_alen: 0,
-        mr_address: [0; 8],
-    };
-    sys::set_option(socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, promiscuous)
-        .map_err(to("make the device promiscuous"))
+    make_promiscuous(socket, index)
 }
 
 /// Returns how many frames came to a socket, and how many of them the kernel dropped, since it was asked last.

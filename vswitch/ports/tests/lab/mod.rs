@@ -24,7 +24,7 @@ pub(crate) use raw::{Raw, RawTap};
 pub(crate) use transfer::Transfer;
 use weft_core::DropReason;
 use weft_ports::{
-    Burst, Fault, Job, Opened, Receive, Scratch, Tally, Transmit, link::Links, packet, stream,
+    Burst, Fault, Job, Opened, Receive, Scratch, Tally, Transmit, link::Links, packet, stream, xdp,
 };
 use weft_vlan::{Head, Tags, Tci, Tpid, WireTag};
 
@@ -78,6 +78,11 @@ pub(crate) fn is_readable(fd: BorrowedFd<'_>, time: Duration) -> bool {
 /// Opens a packet port on a device of this thread's namespace.
 pub(crate) fn open_packet(device: &str) -> Opened {
     packet::open(Links::open().unwrap().index(device).unwrap()).unwrap()
+}
+
+/// Opens an AF_XDP port on a device of this thread's namespace.
+pub(crate) fn open_xdp(device: &str) -> (Opened, xdp::Road) {
+    xdp::open(Links::open().unwrap().index(device).unwrap()).unwrap()
 }
 
 /// What one burst brought.
