@@ -49,6 +49,8 @@ pub struct Figures {
     pub best_kpps: Option<f64>,
     /// Processor seconds of the processes between the hosts for a GB of one TCP stream.
     pub cpu_s_per_gb: Option<f64>,
+    /// Processor µs of the processes between the hosts for each datagram of the flood that was delivered.
+    pub cpu_us_per_datagram: Option<f64>,
     /// Cores busy with other things just before a figure was taken, the worst of them.
     pub background: f64,
 }
@@ -67,6 +69,9 @@ impl fmt::Display for Figures {
         }
         if let Some(cpu) = self.cpu_s_per_gb {
             write!(f, ", {cpu:.2} CPU s per GB")?;
+        }
+        if let Some(cpu) = self.cpu_us_per_datagram {
+            write!(f, ", {cpu:.2} CPU µs per datagram")?;
         }
         Ok(())
     }
@@ -101,7 +106,10 @@ pub fn measure(lab: &Lab, tools: &Tools, site: &Site, effort: Effort) -> Result<
     quiet()?;
     let (tcp4_gbps, _) = stream(lab, site, 4, effort.tcp)?;
     quiet()?;
+    let before = time_of(&site.processes)?;
     let flood = datagrams(lab, tools, site, Rate::Flood, FLOOD)?;
+    let delivered = flood.delivered_kpps * 1e3 * FLOOD.as_secs_f64();
+    let cpu_us_per_datagram = (time_of(&site.processes)? - before) * 1e6 / delivered;
     let best_kpps = match effort.ladder {
         [] => None,
         ladder => Some(climb(lab, tools, site, ladder)?.max(flood.delivered_kpps)),
@@ -114,6 +122,7 @@ pub fn measure(lab: &Lab, tools: &Tools, site: &Site, effort: Effort) -> Result<
         offered_kpps: flood.offered_kpps,
         best_kpps,
         cpu_s_per_gb: (!site.processes.is_empty()).then_some(cpu_s_per_gb),
+        cpu_us_per_datagram: (!site.processes.is_empty()).then_some(cpu_us_per_datagram),
         background,
     })
 }

@@ -76,6 +76,8 @@ pub const FLOOD: Metric = |figures| Some(figures.flood_kpps);
 pub const BEST: Metric = |figures| figures.best_kpps;
 /// Processor seconds for a GB.
 pub const CPU: Metric = |figures| figures.cpu_s_per_gb;
+/// Processor time of what is between the hosts, for each small datagram.
+pub const CPU_SMALL: Metric = |figures| figures.cpu_us_per_datagram;
 
 /// A column of a table.
 #[derive(Clone, Copy, Debug)]

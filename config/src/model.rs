@@ -136,6 +136,8 @@ pub enum NetdevIo {
     /// By a packet socket.
     #[default]
     Packet,
+    /// By AF_XDP.
+    Xdp,
 }
 
 /// A Unix socket that a guest's VMM is at the other end of.

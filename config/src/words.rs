@@ -337,9 +337,11 @@ impl PortConfig {
             PortType::Netdev { device, io } => {
                 words.put("type", "netdev");
                 words.put("device", device.as_str());
-                match io {
-                    NetdevIo::Packet => words.put_unless("io", "packet", &"packet"),
-                }
+                let io = match io {
+                    NetdevIo::Packet => "packet",
+                    NetdevIo::Xdp => "xdp",
+                };
+                words.put_unless("io", io, &"packet");
             }
             PortType::Tap { device, queues } => {
                 words.put("type", "tap");

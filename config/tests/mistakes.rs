@@ -84,7 +84,7 @@ port = "host"
 [port.web1]
 type = "netdev"
 device = "tap0"
-io = "xdp"
+io = "af-xdp"
 vlan = { access = 10 }
 "##,
         r##"
@@ -94,8 +94,8 @@ vlan = { access = 10 }
   help: take the line out
 5:2: this version of weft has no `[uplink]`
   help: take the section out
-11:6: port web1: this version of weft has no `io = "xdp"`
-  help: write `io = "packet"`, or leave `io` away
+11:6: port web1: `io` takes "packet" or "xdp", not "af-xdp"
+  help: "packet" carries super-frames whole, "xdp" carries small frames faster
 "##,
     );
 }

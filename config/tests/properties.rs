@@ -64,6 +64,7 @@ fn vlan_mode() -> impl Strategy<Value = Value> {
 fn port(number: usize) -> impl Strategy<Value = Map<String, Value>> {
     let kind = Union::new([
         Just(json!({"type": "netdev", "device": format!("tap{number}"), "io": "packet"})).boxed(),
+        Just(json!({"type": "netdev", "device": format!("tap{number}"), "io": "xdp"})).boxed(),
         (1u8..=16).prop_map(move |queues| json!({"type": "tap", "device": format!("t{number}"), "queues": queues})).boxed(),
         option::of(0u32..=0o777)
             .prop_map(move |bits| {

@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::{
     clock::wait_until,
@@ -100,7 +100,22 @@ impl Ovs {
     /// # Errors
     /// When the switch refuses it.
     pub(super) fn add_device(&self, device: &str) -> Result<()> {
-        control(&self.dir, &["add-port", "br0", device])
+        control(&self.dir, &["add-port", "br0", device]).map(drop)
+    }
+
+    /// Adds an existing device by AF_XDP.
+    ///
+    /// # Errors
+    /// When the switch refuses it, as one does that was built without.
+    pub(super) fn add_xdp(&self, device: &str) -> Result<()> {
+        let of_type = "type=afxdp";
+        control(
+            &self.dir,
+            &["add-port", "br0", device, "--", "set", "interface", device, of_type],
+        )?;
+        let error = control(&self.dir, &["get", "interface", device, "error"])?;
+        ensure!(error.trim() == "[]", "this Open vSwitch has no AF_XDP port: {}", error.trim());
+        Ok(())
     }
 
     /// Adds a TAP of the switch's own making.
@@ -112,17 +127,17 @@ impl Ovs {
             &self.dir,
             &["add-port", "br0", device, "--", "set", "interface", device, "type=internal"],
         )
+        .map(drop)
     }
 }
 
-fn control(dir: &Path, args: &[&str]) -> Result<()> {
+fn control(dir: &Path, args: &[&str]) -> Result<String> {
     let mut command = Command::new("ovs-vsctl");
     command
         .arg(format!("--db=unix:{}", dir.join("db.sock").display()))
         .arg("--timeout=10")
         .args(args);
-    run(&mut private(command, dir))?;
-    Ok(())
+    run(&mut private(command, dir))
 }
 
 fn private(mut command: Command, dir: &Path) -> Command {

@@ -42,16 +42,20 @@ pub enum Peer {
     OvsTap,
     /// The same with `userspace-tso-enable`.
     OvsTapTso,
+    /// Open vSwitch's userspace datapath by AF_XDP on veths.
+    OvsXdp,
     /// weft on `tap` ports.
     WeftTap,
     /// weft on `netdev` ports, veths.
     WeftNetdev,
+    /// weft on `netdev` ports by AF_XDP, veths.
+    WeftXdp,
 }
 
 impl Peer {
     /// Tells whether this is weft.
     pub fn is_weft(self) -> bool {
-        matches!(self, Self::WeftTap | Self::WeftNetdev)
+        matches!(self, Self::WeftTap | Self::WeftNetdev | Self::WeftXdp)
     }
 }
 
@@ -66,8 +70,10 @@ impl Rival for Peer {
             Self::OvsVethTso => "OVS userspace, veth, userspace-tso-enable",
             Self::OvsTap => "OVS userspace, internal (TAP)",
             Self::OvsTapTso => "OVS userspace, internal (TAP), userspace-tso-enable",
+            Self::OvsXdp => "OVS userspace, AF_XDP on veth",
             Self::WeftTap => "**weft, `tap` ports**",
             Self::WeftNetdev => "**weft, `netdev` ports on veth**",
+            Self::WeftXdp => "**weft, `netdev` ports on veth, `io = \"xdp\"`**",
         }
     }
 }
@@ -139,12 +145,18 @@ fn put_between(
             plug_both()?;
             for (host, port) in hosts.into_iter().zip(["p1", "p2"]) {
                 if dress == Dress::Default {
-                    // Without TSO support the switch forwards what it cannot finish: hosts must not ask for it.
-                    let off = ["-K", "eth0", "tx", "off", "tso", "off", "gso", "off"];
-                    run(host.command("ethtool").args(off))?;
-                    run(middle.command("ethtool").args(["-K", port, "gro", "off"]))?;
+                    take_offloads(host, middle, port)?;
                 }
                 ovs.add_device(port)?;
+            }
+            ovs.process
+        }
+        Peer::OvsXdp => {
+            let ovs = Ovs::start(lab, middle, Dress::Default)?;
+            plug_both()?;
+            for (host, port) in hosts.into_iter().zip(["p1", "p2"]) {
+                take_offloads(host, middle, port)?;
+                ovs.add_xdp(port)?;
             }
             ovs.process
         }
@@ -163,7 +175,11 @@ fn put_between(
         }
         Peer::WeftNetdev => {
             plug_both()?;
-            Weft::start(lab, tools, middle, "weft", NETDEV_PORTS)?.process
+            Weft::start(lab, tools, middle, "weft", &netdev_ports("packet"))?.process
+        }
+        Peer::WeftXdp => {
+            plug_both()?;
+            Weft::start(lab, tools, middle, "weft", &netdev_ports("xdp"))?.process
         }
     };
     Ok(Some(process))
@@ -182,22 +198,27 @@ pub(super) fn idle_weft(lab: &Lab, tools: &Tools, ports: usize) -> Result<Weft> 
     Ok(weft)
 }
 
-const NETDEV_PORTS: &str = r#"
-[port.p1]
-type = "netdev"
-device = "p1"
-vlan = { access = 10 }
-
-[port.p2]
-type = "netdev"
-device = "p2"
-vlan = { access = 10 }
-"#;
+fn netdev_ports(io: &str) -> String {
+    let port = |n| {
+        format!(
+            "[port.p{n}]\ntype = \"netdev\"\ndevice = \"p{n}\"\nio = \"{io}\"\nvlan = {{ access = 10 }}\n\n"
+        )
+    };
+    (1..=2).map(port).collect()
+}
 
 fn tap_ports(count: usize) -> String {
     let port =
         |n| format!("[port.t{n}]\ntype = \"tap\"\ndevice = \"t{n}\"\nvlan = {{ access = 10 }}\n\n");
     (1..=count).map(port).collect()
+}
+
+/// Keeps a host from leaving work to a switch that forwards what it cannot finish.
+fn take_offloads(host: &Namespace, middle: &Namespace, port: &str) -> Result<()> {
+    let off = ["-K", "eth0", "tx", "off", "tso", "off", "gso", "off"];
+    run(host.command("ethtool").args(off))?;
+    run(middle.command("ethtool").args(["-K", port, "gro", "off"]))?;
+    Ok(())
 }
 
 fn plug_veth(host: &Namespace, middle: &Namespace, port: &str) -> Result<()> {

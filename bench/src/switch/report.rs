@@ -6,7 +6,8 @@ use super::peer::Peer;
 use crate::{
     probe::Idle,
     report::{
-        Aim, CPU, Column, Compare, FLOOD, Head, PING, Samples, TCP, TCP4, aims_table, row, verdict,
+        Aim, CPU, CPU_SMALL, Column, Compare, FLOOD, Head, PING, Samples, TCP, TCP4, aims_table,
+        row, verdict,
     },
 };
 
@@ -40,6 +41,7 @@ const COLUMNS: &[Column] = &[
     Column { head: "TCP 1 stream Gb/s", metric: TCP, digits: 2 },
     Column { head: "TCP 4", metric: TCP4, digits: 2 },
     Column { head: "18-byte UDP delivered, kpps", metric: FLOOD, digits: 0 },
+    Column { head: "switch CPU µs each", metric: CPU_SMALL, digits: 2 },
     Column { head: "switch CPU s per GB", metric: CPU, digits: 2 },
 ];
 
@@ -106,6 +108,27 @@ const AIMS: &[Aim<Peer>] = &[
         metric: PING,
         against: &[Peer::CopierPacket],
         compare: Compare::AtMostAbove(10.0),
+    },
+    Aim {
+        what: "`xdp`, 18-byte UDP delivered / OVS AF_XDP",
+        peer: Peer::WeftXdp,
+        metric: FLOOD,
+        against: &[Peer::OvsXdp],
+        compare: Compare::AtLeast(1.0),
+    },
+    Aim {
+        what: "`xdp`, switch CPU per 18-byte datagram / OVS AF_XDP",
+        peer: Peer::WeftXdp,
+        metric: CPU_SMALL,
+        against: &[Peer::OvsXdp],
+        compare: Compare::AtMost(1.0),
+    },
+    Aim {
+        what: "`xdp`, round trip − OVS AF_XDP",
+        peer: Peer::WeftXdp,
+        metric: PING,
+        against: &[Peer::OvsXdp],
+        compare: Compare::AtMostAbove(0.0),
     },
 ];
 

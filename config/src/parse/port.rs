@@ -259,18 +259,13 @@ fn device(table: &Table<'_>, ends: &mut Ends, report: &mut Report) -> Option<Str
 }
 
 fn io(field: &Field<'_, '_>, report: &mut Report) -> Option<NetdevIo> {
-    match field.text("\"packet\"", report)? {
+    const WANTED: &str = "\"packet\" or \"xdp\"";
+    match field.text(WANTED, report)? {
         "packet" => Some(NetdevIo::Packet),
-        "xdp" => {
-            let message = format!("{}: this version of weft has no `io = \"xdp\"`", field.place);
-            report
-                .add(field.span(), message)
-                .note("not in this version")
-                .help("write `io = \"packet\"`, or leave `io` away");
-            None
-        }
+        "xdp" => Some(NetdevIo::Xdp),
         _ => {
-            field.refuse("\"packet\"", report);
+            let help = "\"packet\" carries super-frames whole, \"xdp\" carries small frames faster";
+            field.refuse(WANTED, report).help(help);
             None
         }
     }

@@ -54,6 +54,24 @@ impl Mode {
     }
 }
 
+/// How the frames of an existing device are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Io {
+    /// By a packet socket: super-frames cross whole
+    Packet,
+    /// By AF_XDP: small frames cross faster
+    Xdp,
+}
+
+impl Io {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Packet => "packet",
+            Self::Xdp => "xdp",
+        }
+    }
+}
+
 /// What announces the tags of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ethertype {
@@ -171,6 +189,9 @@ pub(crate) struct PortFlags {
     /// The port stays configured but carries nothing
     #[arg(long, help_heading = "Limits and guards")]
     disabled: bool,
+    /// How a netdev port's frames are taken: packet (the default) or xdp
+    #[arg(long, help_heading = "Attachment")]
+    io: Option<Io>,
     /// Queues of a tap port, queue pairs of a vhost-user port
     #[arg(long, value_name = "COUNT", help_heading = "Attachment")]
     queues: Option<u16>,
@@ -213,6 +234,7 @@ impl PortFlags {
             ("owner", self.owner.clone().map(Value::from)),
             ("group", self.group.clone().map(Value::from)),
             ("socket-mode", self.socket_mode.clone().map(Value::from)),
+            ("io", self.io.map(|io| io.word().into())),
             ("queues", self.queues.map(Value::from)),
             ("enabled", enabled.map(Value::from)),
             ("mtu", self.mtu.map(Value::from)),

@@ -1,15 +1,17 @@
 //! A wire: copies frames between two ports both ways, without a switch. What the ports alone can do.
-//! `wire tap:NAME|packet:DEVICE tap:NAME|packet:DEVICE`
+//! `wire tap:NAME|packet:DEVICE|xdp:DEVICE tap:NAME|packet:DEVICE|xdp:DEVICE`
 
 use std::{os::fd::AsRawFd, process::ExitCode};
 
-use weft_ports::{BURST, Burst, Job, Opened, Scratch, Tally, link::Links, packet, tap};
+use weft_ports::{BURST, Burst, Job, Opened, Scratch, Tally, link::Links, packet, tap, xdp};
 use weft_vlan::Tags;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [left, right] = &arguments[..] else {
-        eprintln!("usage: wire tap:NAME|packet:DEVICE tap:NAME|packet:DEVICE");
+        eprintln!(
+            "usage: wire tap:NAME|packet:DEVICE|xdp:DEVICE tap:NAME|packet:DEVICE|xdp:DEVICE"
+        );
         return ExitCode::from(2);
     };
     match open(left).and_then(|left| Ok((left, open(right)?))) {
@@ -22,15 +24,16 @@ fn main() -> ExitCode {
 }
 
 fn open(port: &str) -> Result<Opened, String> {
+    let index = |device| {
+        Links::open()
+            .and_then(|links| links.index(device))
+            .map_err(|error| format!("{port}: {error}"))
+    };
     let opened = match port.split_once(':') {
         Some(("tap", device)) => tap::open(device, 1),
-        Some(("packet", device)) => {
-            let index = Links::open()
-                .and_then(|links| links.index(device))
-                .map_err(|error| format!("{port}: {error}"))?;
-            packet::open(index)
-        }
-        _ => return Err(format!("{port}: neither tap:NAME nor packet:DEVICE")),
+        Some(("packet", device)) => packet::open(index(device)?),
+        Some(("xdp", device)) => xdp::open(index(device)?).map(|(opened, _)| opened),
+        _ => return Err(format!("{port}: not tap:NAME, packet:DEVICE or xdp:DEVICE")),
     };
     opened.map_err(|error| format!("{port}: {error}"))
 }

@@ -32,6 +32,15 @@ pub enum Lro {
     Off,
 }
 
+/// Whether the hardware takes VLAN tags off received frames and hands them over beside these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stripping {
+    /// It does.
+    On,
+    /// It does not, or cannot.
+    Off,
+}
+
 impl Links {
     /// Opens a socket in this thread's network namespace.
     ///
@@ -144,6 +153,32 @@ impl Links {
         Ok(new != flags)
     }
 
+    /// Returns whether a device strips VLAN tags.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn stripping(&self, device: &str) -> io::Result<Stripping> {
+        let strips = self.ethtool_flags(device)? & ETH_FLAG_RXVLAN != 0;
+        Ok(if strips { Stripping::On } else { Stripping::Off })
+    }
+
+    /// Makes a device strip VLAN tags, or not.
+    ///
+    /// # Errors
+    /// What the kernel says, when the device cannot do it.
+    pub fn set_stripping(&self, device: &str, wanted: Stripping) -> io::Result<()> {
+        let flags = self.ethtool_flags(device)?;
+        let data = match wanted {
+            Stripping::On => flags | ETH_FLAG_RXVLAN,
+            Stripping::Off => flags & !ETH_FLAG_RXVLAN,
+        };
+        self.ethtool(device, &mut Value { command: ETHTOOL_SFLAGS, data })?;
+        match self.stripping(device)? {
+            now if now == wanted => Ok(()),
+            _ => Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
+        }
+    }
+
     fn ethtool_flags(&self, device: &str) -> io::Result<u32> {
         let mut value = Value { command: ETHTOOL_GFLAGS, data: 0 };
         self.ethtool(device, &mut value)?;
@@ -180,6 +215,7 @@ const ETHTOOL_GDRVINFO: u32 = 0x03;
 const ETHTOOL_GFLAGS: u32 = 0x25;
 const ETHTOOL_SFLAGS: u32 = 0x26;
 const ETH_FLAG_LRO: u32 = 1 << 15;
+const ETH_FLAG_RXVLAN: u32 = 1 << 8;
 
 /// A structure that an ethtool command reads and writes.
 ///

@@ -39,7 +39,7 @@ const TX_SLOTS: u32 = 1024;
 const XDP_MAX_TX_SKB_BUDGET: c_int = 9;
 /// How often, a millisecond apart, a queue is asked for that an earlier socket may not have left yet: the kernel takes
 /// its memory off the device only some time after the socket was closed.
-const BIND_ATTEMPTS: u32 = 200;
+const BIND_ATTEMPTS: u32 = 50;
 
 /// How the frames of a device come and go, as far as its driver has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

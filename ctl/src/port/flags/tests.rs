@@ -38,6 +38,10 @@ fn options_become_the_keys_of_the_file() {
             json!({"type": "netdev", "device": "tap0", "vlan": {"access": "office"}}),
         ),
         (
+            "--type netdev --device eth1 --io xdp --trunk all",
+            json!({"type": "netdev", "device": "eth1", "io": "xdp", "vlan": {"trunk": "all"}}),
+        ),
+        (
             "--type tap --device weft0 --queues 2 --trunk 10,20,100-199,office --native 10 --native-tagged --mtu 9000",
             json!({"type": "tap", "device": "weft0", "queues": 2, "mtu": 9000,
                 "vlan": {"trunk": [10, 20, "100-199", "office"], "native": 10, "native-tagged": true}}),

@@ -8,7 +8,7 @@ use std::{
 
 use weft_config::{Config, NetdevIo, PortConfig, PortType, SocketConfig};
 use weft_core::PortId;
-use weft_ports::{Opened, packet, tap, vhost::Line};
+use weft_ports::{Opened, packet, tap, vhost::Line, xdp};
 use weft_vlan::VlanSet;
 
 use super::{
@@ -201,6 +201,7 @@ impl Control {
         let (id, kind, mtu) = (port.id, port.config.kind.clone(), port.config.mtu);
         let result = match &kind {
             PortType::Netdev { device, io: NetdevIo::Packet } => self.open_netdev(device).await,
+            PortType::Netdev { device, io: NetdevIo::Xdp } => self.open_xdp(name, device).await,
             PortType::Tap { device, queues } => self.open_tap(device, *queues, mtu).await,
             PortType::Stream(socket) | PortType::VhostUser { socket, .. } => {
                 Err(self.open_socket(name, socket))
@@ -222,6 +223,14 @@ impl Control {
         let claimed = self.devices.claim(device, Use::Netdev).await.map_err(refused)?;
         let opened = packet::open(claimed.index)
             .map_err(|error| Link::Failed(format!("device {device}: {error}")))?;
+        Ok((opened, Some(claimed)))
+    }
+
+    async fn open_xdp(&self, name: &str, device: &str) -> Result<(Opened, Option<Device>), Link> {
+        let claimed = self.devices.claim(device, Use::Xdp).await.map_err(refused)?;
+        let (opened, road) = xdp::open(claimed.index)
+            .map_err(|error| Link::Failed(format!("device {device}: {error}")))?;
+        tracing::info!(port = name, device, %road, "the device's frames come by AF_XDP");
         Ok((opened, Some(claimed)))
     }
 

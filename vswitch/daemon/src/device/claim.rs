@@ -10,7 +10,9 @@ use super::{
     lro,
     netlink::{NO_ADDRESSES, State},
     silence::{self, Filter},
-    state_dir, suitable,
+    state_dir,
+    stripping::Tags,
+    suitable,
     told::Link,
 };
 
@@ -36,6 +38,7 @@ impl Devices {
         &self,
         link: &Link,
         former: Option<Record>,
+        tags: Tags,
     ) -> Result<Record, Refusal> {
         let found = self.look(link).await?;
         let (mut record, origin) = self.record_of(link, Purpose::Netdev, former).await?;
@@ -55,7 +58,10 @@ impl Devices {
         changes.set_up |= !link.up;
         record.plan_room(link);
         self.journal.save(&record).await.map_err(state_dir(&link.name))?;
-        let done = self.silence(link, &found, handle, &mut record).await;
+        let mut done = self.silence(link, &found, handle, &mut record).await;
+        if done.is_ok() {
+            done = self.see_to_tags(link, tags, &mut record).await;
+        }
         self.settle(done, &record, origin).await?;
         Ok(record)
     }

@@ -83,6 +83,8 @@ pub(super) struct Changes {
     pub(super) link_locals: Vec<LinkLocal>,
     /// Whether its large receive offload was switched off.
     pub(super) lro_off: bool,
+    /// Whether it was kept from stripping VLAN tags.
+    pub(super) stripping_off: bool,
     /// Whether it was set up.
     pub(super) set_up: bool,
     /// The MTU before and the MTU that was set.

@@ -28,7 +28,7 @@ pub(super) async fn set(device: &str, wanted: Lro) -> Result<(), Refusal> {
     done.map(drop).map_err(|error| refused(device, step, &error))
 }
 
-fn refused(device: &str, step: &str, error: &io::Error) -> Refusal {
+pub(super) fn refused(device: &str, step: &str, error: &io::Error) -> Refusal {
     if Errno::from_io_error(error) == Some(Errno::NODEV) {
         return Refusal::Missing(device.into());
     }
@@ -36,7 +36,7 @@ fn refused(device: &str, step: &str, error: &io::Error) -> Refusal {
 }
 
 /// Asks a driver, which may take its time, where that may block.
-async fn ask<T: Send + 'static>(
+pub(super) async fn ask<T: Send + 'static>(
     device: &str,
     question: impl FnOnce(&Links, &str) -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {

@@ -14,6 +14,7 @@ mod lro;
 mod netlink;
 mod room;
 mod silence;
+mod stripping;
 mod suitable;
 mod told;
 mod undo;
@@ -32,6 +33,7 @@ use hold::Holds;
 use journal::{Journal, Purpose, Record};
 use netlink::{Failure, Netlink};
 pub(crate) use room::TWO_TAGS;
+use stripping::Tags;
 use told::Link;
 pub(crate) use watch::{Change, LinkEvent, LinkState};
 
@@ -40,6 +42,8 @@ pub(crate) use watch::{Change, LinkEvent, LinkState};
 pub(crate) enum Use {
     /// A `netdev` port: an existing device that the host itself is to keep out of.
     Netdev,
+    /// The same, where an XDP program takes the frames: tags must stay in them.
+    Xdp,
     /// A `tap` port that the daemon has opened; the kernel side stays the host's.
     Tap {
         /// The MTU to give it; `None` for the kernel's own.
@@ -172,15 +176,16 @@ impl Devices {
         suitable::check_name(device)?;
         let _turn = self.turn.lock().await;
         let purpose = match usage {
-            Use::Netdev => Purpose::Netdev,
+            Use::Netdev | Use::Xdp => Purpose::Netdev,
             Use::Tap { .. } => Purpose::Tap,
         };
         let former = self.make_way(&self.find(device).await?, purpose).await?;
         let link = self.find(device).await?;
         let record = match usage {
-            Use::Netdev => {
+            Use::Netdev | Use::Xdp => {
                 self.holds.take(&link)?;
-                let claimed = self.claim_netdev(&link, former).await;
+                let tags = if usage == Use::Xdp { Tags::InFrame } else { Tags::Anywhere };
+                let claimed = self.claim_netdev(&link, former, tags).await;
                 claimed.inspect_err(|_| self.holds.let_go(link.index))?
             }
             Use::Tap { mtu } => self.claim_tap(&link, mtu, former).await?,

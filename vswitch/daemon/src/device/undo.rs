@@ -1,13 +1,14 @@
 //! How a claim is taken back, on the very device that it was made on and on no other.
 
 use rustix::io::Errno;
-use weft_ports::link::Lro;
+use weft_ports::link::{Lro, Stripping};
 
 use super::{
     Devices, Refusal, Trouble, context, ipv6,
     journal::{Changes, LinkLocal, Record},
     lro,
     netlink::{NO_ADDRESSES, State},
+    stripping,
     told::Link,
 };
 
@@ -79,6 +80,9 @@ impl Devices {
         }
         if changes.lro_off && !lro::is_on(name).await? {
             lro::set(name, Lro::On).await?;
+        }
+        if changes.stripping_off && stripping::get(name).await? == Stripping::Off {
+            stripping::set(name, Stripping::On).await?;
         }
         // There were link-local addresses, so IPv6 was on.
         if !changes.link_locals.is_empty() {

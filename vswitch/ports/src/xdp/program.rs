@@ -7,6 +7,7 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
+    sync::OnceLock,
 };
 
 use super::{
@@ -92,7 +93,8 @@ fn refused(error: io::Error) -> OpenError {
 }
 
 fn load_restoring(sockets: &SocketMap, index: u32) -> io::Result<OwnedFd> {
-    let tag_of = btf::function(TAG_OF).ok_or(io::ErrorKind::Unsupported)?;
+    static FOUND: OnceLock<Option<i32>> = OnceLock::new();
+    let tag_of = FOUND.get_or_init(|| btf::function(TAG_OF)).ok_or(io::ErrorKind::Unsupported)?;
     // Functions of the kernel are open to programs under the GPL, which MIT allows.
     load(&restoring(sockets, tag_of), c"Dual MIT/GPL", For::Device(index))
 }

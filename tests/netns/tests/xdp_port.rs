@@ -1,0 +1,191 @@
+//! `netdev` ports with `io = "xdp"` on veth: stacks talk through them, what is changed for it is undone, however the
+//! daemon ends, and what stands in the way is named.
+//!
+//! ```text
+//!   host one, 10.0.0.1, fd00::1 ── v1 (netdev, xdp) ─ access 10 ┐
+//!   host two, 10.0.0.2, fd00::2 ── v2 (netdev, xdp) ─ access 10 ┼ switch
+//!   host tap, 10.0.0.3, fd00::3 ── weft0 (tap) ────── access 10 ┘
+//! ```
+
+use weft_netns::{Daemon, Host, Lab, until};
+use weft_ports::{link::Links, xdp};
+
+fn config(io: &str) -> String {
+    let port = |name: &str| {
+        format!(
+            "[port.{name}]\ntype = \"netdev\"\ndevice = \"{name}\"\nio = \"{io}\"\nvlan = {{ access = 10 }}\n"
+        )
+    };
+    let tap = "[port.host]\ntype = \"tap\"\ndevice = \"weft0\"\nvlan = { access = 10 }\n";
+    [port("v1"), port("v2"), tap.to_owned()].concat()
+}
+
+fn scene(workers: usize, io: &str) -> (Lab, Daemon, [Host; 2]) {
+    let lab = Lab::with_workers(workers);
+    let hosts = [("v1", 1), ("v2", 2)].map(|(device, last)| {
+        let host = Host::on_veth(&lab, device, &format!("10.0.0.{last}/24"));
+        host.add_ipv6(&format!("fd00::{last}/64"));
+        host
+    });
+    let daemon = lab.daemon(&config(io));
+    for name in ["v1", "v2"] {
+        daemon.ctl().wait_for_state(name, "up");
+    }
+    (lab, daemon, hosts)
+}
+
+/// Whether an XDP program is at the device, and whether it may strip VLAN tags.
+fn dress(lab: &Lab, device: &str) -> (bool, bool) {
+    let has_program = lab.switch().run(&format!("ip link show {device}")).contains("xdp");
+    let features = lab.switch().run(&format!("ethtool -k {device}"));
+    (has_program, features.contains("rx-vlan-offload: on"))
+}
+
+const AS_A_PORT: (bool, bool) = (true, false);
+const AS_BEFORE: (bool, bool) = (false, true);
+
+fn streams(client: &Host, server: &Host, last: u8) {
+    for target in [format!("10.0.0.{last}"), format!("fd00::{last}")] {
+        client.wait_for_ping(&target);
+        for direction in ["", "-R"] {
+            client.iperf(server, &format!("-c {target} -t 1 {direction}"));
+        }
+    }
+    client.assert_no_bad_checksums();
+    server.assert_no_bad_checksums();
+}
+
+fn stacks_talk_with_all_offloads_on(workers: usize) {
+    let (lab, daemon, [one, two]) = scene(workers, "xdp");
+    streams(&one, &two, 2);
+    let tap = Host::on_tap(&lab, &daemon, "weft0", "10.0.0.3/24");
+    tap.add_ipv6("fd00::3/64");
+    daemon.ctl().wait_for_state("host", "up");
+    // The TAP hands super-frames over, which are cut for the device.
+    streams(&tap, &two, 2);
+    for reason in ["oversize", "bad-offload", "unsupported-offload"] {
+        for port in ["v1", "v2"] {
+            assert_eq!(daemon.ctl().drops(port, "tx", reason), 0, "{port} {reason}");
+        }
+    }
+}
+
+fn what_is_changed_goes_with_the_daemon_and_its_port(workers: usize) {
+    let (lab, mut daemon, [one, _two]) = scene(workers, "xdp");
+    for round in 0..3 {
+        one.wait_for_ping("10.0.0.2");
+        assert_eq!(dress(&lab, "v1"), AS_A_PORT, "round {round}");
+        daemon.kill9();
+        until("the program is gone", || !dress(&lab, "v1").0);
+        assert!(!one.pings("10.0.0.2"));
+        daemon.restart();
+        daemon.ctl().wait_for_state("v1", "up");
+        daemon.ctl().wait_for_state("v2", "up");
+    }
+    daemon.ctl().run("port remove v1");
+    until("the device is as it was", || dress(&lab, "v1") == AS_BEFORE);
+    assert_eq!(dress(&lab, "v2"), AS_A_PORT);
+    assert!(daemon.terminate().success());
+    assert_eq!(dress(&lab, "v2"), AS_BEFORE);
+}
+
+fn a_running_port_takes_the_other_road_and_returns(workers: usize) {
+    let (lab, daemon, [one, _two]) = scene(workers, "packet");
+    let ctl = daemon.ctl();
+    let mut frames = 0;
+    for round in 0..3 {
+        one.wait_for_ping("10.0.0.2");
+        assert_eq!(dress(&lab, "v1"), AS_BEFORE, "round {round}");
+        for name in ["v1", "v2"] {
+            ctl.run(&format!("port set {name} --io xdp"));
+            ctl.wait_for_state(name, "up");
+        }
+        one.wait_for_ping("10.0.0.2");
+        assert_eq!(dress(&lab, "v1"), AS_A_PORT, "round {round}");
+        assert!(daemon.config().contains("io = \"xdp\""));
+        for name in ["v1", "v2"] {
+            ctl.run(&format!("port set {name} --io packet"));
+            ctl.wait_for_state(name, "up");
+        }
+        let counted = ctl.port("v1")["rx"]["frames"].as_u64().unwrap();
+        assert!(counted > frames, "counters go on");
+        frames = counted;
+    }
+}
+
+fn a_program_of_somebody_else_is_in_the_way(workers: usize) {
+    let lab = Lab::with_workers(workers);
+    let _one = Host::on_veth(&lab, "v1", "10.0.0.1/24");
+    let _two = Host::on_veth(&lab, "v2", "10.0.0.2/24");
+    let other = lab
+        .switch()
+        .enter(|| xdp::open(Links::open()?.index("v1")?).map_err(std::io::Error::other));
+    let other = other.unwrap();
+    let daemon = lab.daemon(&config("xdp"));
+    let ctl = daemon.ctl();
+    let port = ctl.wait_for_state("v1", "failed");
+    let reason = port["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("device v1") && reason.contains("an XDP program of somebody else"),
+        "{reason}"
+    );
+    ctl.wait_for_state("v2", "up");
+    assert!(dress(&lab, "v1").0, "the other's program stays");
+    drop(other);
+    ctl.wait_for_state("v1", "up");
+}
+
+fn what_the_daemon_may_not_is_named(workers: usize) {
+    for (without, reason) in [
+        (
+            "-bpf,-sys_admin",
+            "device v1: the kernel does not permit to load an XDP program: CAP_BPF is missing",
+        ),
+        ("-net_admin", "CAP_NET_ADMIN"),
+    ] {
+        let lab = Lab::with_workers(workers);
+        let _one = Host::on_veth(&lab, "v1", "10.0.0.1/24");
+        let _two = Host::on_veth(&lab, "v2", "10.0.0.2/24");
+        let bounding = format!("--bounding-set={without}");
+        let config = config("xdp").replace("type = \"tap\"", "enabled = false\ntype = \"tap\"");
+        let daemon = Daemon::start_by(&lab, "weftd", &config, &["setpriv", &bounding]);
+        for name in ["v1", "v2"] {
+            let port = daemon.ctl().wait_for_state(name, "failed");
+            let said = port["reason"].as_str().unwrap();
+            assert!(said.contains(&reason.replace("v1", name)), "{said}");
+            assert!(!dress(&lab, name).0);
+        }
+    }
+}
+
+fn a_device_that_is_replaced_or_renamed_is_followed(workers: usize) {
+    let (lab, daemon, [one, two]) = scene(workers, "xdp");
+    let ctl = daemon.ctl();
+    lab.switch().run("ip link set v1 down");
+    lab.switch().run("ip link set v1 name elsewhere");
+    lab.switch().run("ip link set elsewhere up");
+    let port = ctl.wait_for_state("v1", "waiting");
+    assert!(port["reason"].as_str().unwrap().contains("v1 does not exist"), "{port}");
+    until("the device is as it was", || dress(&lab, "elsewhere") == AS_BEFORE);
+    drop(one);
+    for _ in 0..2 {
+        let again = Host::on_veth(&lab, "v1", "10.0.0.1/24");
+        ctl.wait_for_state("v1", "up");
+        again.wait_for_ping("10.0.0.2");
+        again.run("ip link del eth0");
+        ctl.wait_for_state("v1", "waiting");
+    }
+    two.run("ip link set eth0 down");
+    ctl.wait_for_state("v2", "down");
+    two.run("ip link set eth0 up");
+    ctl.wait_for_state("v2", "up");
+}
+
+weft_netns::each_worker_count!(
+    stacks_talk_with_all_offloads_on,
+    what_is_changed_goes_with_the_daemon_and_its_port,
+    a_running_port_takes_the_other_road_and_returns,
+    a_program_of_somebody_else_is_in_the_way,
+    what_the_daemon_may_not_is_named,
+    a_device_that_is_replaced_or_renamed_is_followed,
+);
