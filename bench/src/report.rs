@@ -300,6 +300,7 @@ mod tests {
             offered_kpps: 200.0,
             best_kpps: None,
             cpu_s_per_gb: Some(1.0 / tcp1_gbps),
+            cpu_us_per_datagram: None,
             background: 0.0,
         };
         Sample { run, peer, figures }

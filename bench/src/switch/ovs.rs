@@ -92,7 +92,7 @@ impl Ovs {
     /// # Errors
     /// When it fails.
     pub(crate) fn control(&self, args: &[&str]) -> Result<()> {
-        control(&self.dir, args)
+        control(&self.dir, args).map(drop)
     }
 
     /// Adds an existing device.

@@ -20,6 +20,8 @@ pub(crate) const MONITOR: &str = "monitor";
 pub enum Kind {
     /// TAP devices whose kernel side is a `netdev` port.
     Netdev,
+    /// The same by AF_XDP.
+    Xdp,
     /// `stream` ports.
     Stream,
 }
@@ -65,9 +67,12 @@ impl Bed {
             let name = member.name;
             config.push_str(&format!("\n[port.{name}]\n"));
             match kind {
-                Kind::Netdev => {
+                Kind::Netdev | Kind::Xdp => {
                     nics.insert(name, Nic::open(lab.switch(), name));
-                    config.push_str(&format!("type = \"netdev\"\ndevice = \"{name}\"\n"));
+                    let io = if kind == Kind::Xdp { "xdp" } else { "packet" };
+                    config.push_str(&format!(
+                        "type = \"netdev\"\ndevice = \"{name}\"\nio = \"{io}\"\n"
+                    ));
                 }
                 Kind::Stream => {
                     let socket = lab.path(&format!("{name}.sock"));

@@ -40,10 +40,11 @@ impl Drop for End<'_> {
 fn check(kind: Kind, workers: usize) {
     let lab = Lab::with_workers(workers);
     let (mut one, mut two) = (Nic::open(lab.switch(), "one"), Nic::open(lab.switch(), "two"));
-    let nic = (kind == Kind::Netdev).then(|| Nic::open(lab.switch(), "in"));
+    let nic = (kind != Kind::Stream).then(|| Nic::open(lab.switch(), "in"));
     let socket = lab.path("in.sock");
     let attachment = match kind {
         Kind::Netdev => "type = \"netdev\"\ndevice = \"in\"".to_owned(),
+        Kind::Xdp => "type = \"netdev\"\ndevice = \"in\"\nio = \"xdp\"".to_owned(),
         Kind::Stream => format!("type = \"stream\"\nsocket = \"{}\"", socket.display()),
     };
     let mut daemon = lab.daemon(&format!(

@@ -23,10 +23,11 @@ fn scene(
     far_vlan: &str,
 ) -> (Lab, Daemon, Host, Box<dyn Wire>) {
     let lab = Lab::with_workers(workers);
-    let nic = (kind == Kind::Netdev).then(|| Nic::open(lab.switch(), "far"));
+    let nic = (kind != Kind::Stream).then(|| Nic::open(lab.switch(), "far"));
     let socket = lab.path("far.sock");
     let far = match kind {
         Kind::Netdev => "type = \"netdev\"\ndevice = \"far\"".to_owned(),
+        Kind::Xdp => "type = \"netdev\"\ndevice = \"far\"\nio = \"xdp\"".to_owned(),
         Kind::Stream => format!("type = \"stream\"\nsocket = \"{}\"", socket.display()),
     };
     let daemon = lab.daemon(&format!(
@@ -92,6 +93,14 @@ fn tcp4_into_a_netdev_port(workers: usize) {
 
 fn tcp6_into_a_netdev_port(workers: usize) {
     stream_into(Kind::Netdev, workers, "fd00::2");
+}
+
+fn tcp4_into_an_xdp_port(workers: usize) {
+    stream_into(Kind::Xdp, workers, "10.0.0.2");
+}
+
+fn tcp6_into_an_xdp_port(workers: usize) {
+    stream_into(Kind::Xdp, workers, "fd00::2");
 }
 
 /// Datagrams whose checksum the host left to its card, through a tag as well.
@@ -162,6 +171,8 @@ weft_netns::each_worker_count!(
     tcp6_into_a_stream_port,
     tcp4_into_a_netdev_port,
     tcp6_into_a_netdev_port,
+    tcp4_into_an_xdp_port,
+    tcp6_into_an_xdp_port,
     udp_checksums_are_finished,
     super_frames_are_cut_behind_a_tag,
 );

@@ -433,12 +433,20 @@ fn frames_leave_where_and_as_they_must_on_netdev_ports(workers: usize) {
     check_forwarded(Kind::Netdev, workers);
 }
 
+fn frames_leave_where_and_as_they_must_on_xdp_ports(workers: usize) {
+    check_forwarded(Kind::Xdp, workers);
+}
+
 fn frames_leave_where_and_as_they_must_on_stream_ports(workers: usize) {
     check_forwarded(Kind::Stream, workers);
 }
 
 fn each_drop_has_its_reason_on_netdev_ports(workers: usize) {
     check_dropped(Kind::Netdev, workers);
+}
+
+fn each_drop_has_its_reason_on_xdp_ports(workers: usize) {
+    check_dropped(Kind::Xdp, workers);
 }
 
 fn each_drop_has_its_reason_on_stream_ports(workers: usize) {
@@ -460,8 +468,10 @@ fn egress_drops_are_counted_at_the_egress(workers: usize) {
 
 weft_netns::each_worker_count!(
     frames_leave_where_and_as_they_must_on_netdev_ports,
+    frames_leave_where_and_as_they_must_on_xdp_ports,
     frames_leave_where_and_as_they_must_on_stream_ports,
     each_drop_has_its_reason_on_netdev_ports,
+    each_drop_has_its_reason_on_xdp_ports,
     each_drop_has_its_reason_on_stream_ports,
     egress_drops_are_counted_at_the_egress,
 );
