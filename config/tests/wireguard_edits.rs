@@ -274,3 +274,60 @@ fn edits_that_cannot_be_are_refused() {
     let errors = Config::parse(&edited).unwrap_err();
     assert!(errors.plain().contains("the peer name"), "{}", errors.plain());
 }
+
+#[test]
+fn a_thousand_peers_change_at_once_and_each_keeps_its_comments() {
+    let key = |number: usize| {
+        let mut fill = |out: &mut [u8]| {
+            out.fill(7);
+            out[8..16].copy_from_slice(&(number as u64).to_le_bytes());
+        };
+        weft_vpn::PrivateKey::generate(&mut fill).public().to_string()
+    };
+    let text = |keepalive: &str| {
+        let mut text = FILE[..FILE.find("\n# her laptop").unwrap()].to_owned();
+        for number in 0..1000 {
+            let (a, b) = (number / 250, number % 250);
+            text += &format!(
+                "\n# number {number}\n[wireguard.road.peer.p{number}] # here\npublic-key = \"{}\" # its own\n\
+                 allowed-ips = [\"10.11.{a}.{b}/32\"]\n{keepalive}",
+                key(number)
+            );
+        }
+        text
+    };
+    let before = text("");
+    let peers = (0..1000).map(|number| {
+        let keys = table(json!({"persistent-keepalive": 25}));
+        (format!("p{number}"), PeerChange::Set(keys))
+    });
+    let edit = Edit::ChangeWireguard {
+        adapter: "road".to_owned(),
+        keys: table(json!({})),
+        peers: peers.collect(),
+    };
+    let edited = edit.apply(&before).unwrap();
+    assert_eq!(parsed(&edited), parsed(&text("persistent-keepalive = 25\n")));
+    for line in before.lines() {
+        assert!(edited.contains(line), "{line}");
+    }
+}
+
+#[test]
+fn tables_that_do_not_stand_by_themselves_change_with_the_others() {
+    let start = &FILE[..FILE.find("\n# her laptop").unwrap()];
+    let text = format!(
+        "{start}\n[wireguard.road.peer]\nalice.public-key = \"{ALICE}\"\n\
+         bob = {{ public-key = \"{BASE}\" }}\n"
+    );
+    let set = || PeerChange::Set(table(json!({"persistent-keepalive": 25})));
+    let edit = Edit::ChangeWireguard {
+        adapter: "road".to_owned(),
+        keys: table(json!({})),
+        peers: vec![("alice".to_owned(), set()), ("bob".to_owned(), set())],
+    };
+    let after = parsed(&edit.apply(&text).unwrap());
+    for peer in after.wireguard["road"].peers.values() {
+        assert_eq!(peer.persistent_keepalive.map(std::num::NonZero::get), Some(25));
+    }
+}

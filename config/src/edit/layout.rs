@@ -1,7 +1,10 @@
 //! Where the statements of a TOML text are, and how to add, replace or cut one without touching a byte of the
 //! rest. Knows TOML and comments, not what the keys mean.
 
-use std::ops::Range;
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+};
 
 use serde_json::{Map, Value};
 use toml_edit::{Document, Item};
@@ -187,6 +190,28 @@ impl<'t> Layout<'t> {
         }
         text.push_str(&self.text[kept..]);
         Some(text)
+    }
+
+    /// Returns the tables of a section that stand by themselves, by name: a header, and all that is said of them behind it.
+    pub(super) fn blocks(&self, section: &[&str]) -> HashMap<String, Range<usize>> {
+        let (mut blocks, mut scattered) = (HashMap::<String, Range<usize>>::new(), HashSet::new());
+        let mut last = None;
+        for statement in &self.statements {
+            let name = statement.path.get(section.len()).filter(|_| statement.is_under(section));
+            if let Some(name) = name {
+                let is_first = last != Some(name);
+                let begins = statement.is_header() && statement.path.len() == section.len() + 1;
+                let lines = statement.lines.clone();
+                match blocks.get_mut(name) {
+                    Some(block) if !is_first => block.end = lines.end,
+                    None if begins => _ = blocks.insert(name.clone(), lines),
+                    _ => _ = scattered.insert(name),
+                }
+            }
+            last = name;
+        }
+        blocks.retain(|name, _| !scattered.contains(name));
+        blocks
     }
 
     /// Gives a key of a table a value, at its place where it has one.

@@ -1,7 +1,11 @@
 //! WireGuard adapters and their peers: a network that a peer gets is taken from the one that had it, and many peers
 //! change at once.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeSet, HashSet},
+    net::IpAddr,
+    ops::Range,
+};
 
 use ipnet::IpNet;
 use serde_json::{Map, Value};
@@ -93,22 +97,38 @@ impl Text<'_> {
         let mut wanted = self.tree.clone();
         let path = inside(Kind::Wireguard, adapter);
         let mut text = set_keys(self.text.to_owned(), &mut wanted, &path, keys, &what)?;
-        let mut new = Vec::new();
+        let known: HashSet<&str> = self.names(kind).into_iter().collect();
+        let find = |name: &str| if known.contains(name) { Ok(()) } else { self.find(kind, name) };
+        // A table that stands by itself is changed by itself: the whole text is not read again for each.
+        let (mut changed, mut others) = (Vec::new(), Vec::new());
+        let blocks = Layout::read(&text).ok_or_else(failed)?.blocks(&kind.path());
         for (name, change) in peers {
+            match (change, blocks.get(name.as_str())) {
+                (PeerChange::Set(keys), Some(block)) => {
+                    let own = text[block.clone()].to_owned();
+                    let own = set_keys(own, &mut wanted, &inside(kind, name), keys, &what)?;
+                    changed.push((block.clone(), own));
+                }
+                _ => others.push((name, change)),
+            }
+        }
+        text = spliced(&text, changed);
+        let mut new = Vec::new();
+        for (name, change) in others {
             let path = inside(kind, name);
             match change {
                 PeerChange::Set(keys) => {
-                    self.find(kind, name)?;
+                    find(name)?;
                     text = set_keys(text, &mut wanted, &path, keys, &what)?;
                 }
                 PeerChange::Remove => {
-                    self.find(kind, name)?;
+                    find(name)?;
                     tables_mut(&mut wanted, &kind.path()).and_then(|peers| peers.remove(name));
                     let layout = Layout::read(&text).ok_or_else(failed)?;
                     text = layout.remove(&path).ok_or_else(failed)?;
                 }
                 PeerChange::Add(table) => {
-                    if self.names(kind).contains(&name.as_str()) {
+                    if known.contains(name.as_str()) {
                         let what = format!("{} {}", kind.label(), plain(name));
                         return Err(EditError::Exists { what, differences: Vec::new() });
                     }
@@ -117,14 +137,22 @@ impl Text<'_> {
             }
         }
         let mut separate = Vec::new();
-        for (name, table) in new {
-            if let Some(peers) = tables_mut(&mut wanted, &kind.path()) {
-                peers.insert(name.clone(), Value::Object(table.clone()));
-            }
+        let mut new = new.into_iter();
+        while new.len() > 0 {
             let layout = Layout::read(&text).ok_or_else(failed)?;
-            match layout.set_inline(&inside(kind, name), table).map_err(not_toml)? {
-                Some(changed) => text = changed,
-                None => separate.extend(sections(kind, name, table)),
+            let mut changed = None;
+            for (name, table) in new.by_ref() {
+                if let Some(peers) = tables_mut(&mut wanted, &kind.path()) {
+                    peers.insert(name.clone(), Value::Object(table.clone()));
+                }
+                changed = layout.set_inline(&inside(kind, name), table).map_err(not_toml)?;
+                if changed.is_some() {
+                    break;
+                }
+                separate.extend(sections(kind, name, table));
+            }
+            if let Some(changed) = changed {
+                text = changed;
             }
         }
         if !separate.is_empty() {
@@ -133,6 +161,19 @@ impl Text<'_> {
         }
         checked(text, wanted, &what)
     }
+}
+
+/// Puts other text in the place of these parts.
+fn spliced(text: &str, mut parts: Vec<(Range<usize>, String)>) -> String {
+    parts.sort_by_key(|(place, _)| place.start);
+    let (mut all, mut kept) = (String::with_capacity(text.len()), 0);
+    for (place, part) in parts {
+        all.push_str(&text[kept..place.start]);
+        all.push_str(&part);
+        kept = place.end;
+    }
+    all.push_str(&text[kept..]);
+    all
 }
 
 /// Reads a network as the configuration has it.

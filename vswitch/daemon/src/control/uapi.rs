@@ -2,7 +2,7 @@
 //! Secrets that it brings are put into files of the state directory, which the configuration names.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -99,10 +99,10 @@ impl Control {
             self.forget_secrets(adapter);
         }
         let Some(site) = self.adapters.get(adapter) else { return Ok(()) };
-        for (key, endpoint) in endpoints {
-            let client = site.clients.values().find(|client| client.config.public_key == key);
-            if let Some(client) = client {
-                client.peer.set_endpoint(Some(endpoint));
+        let endpoints: HashMap<_, _> = endpoints.into_iter().collect();
+        for client in site.clients.values() {
+            if let Some(endpoint) = endpoints.get(&client.config.public_key) {
+                client.peer.set_endpoint(Some(*endpoint));
             }
         }
         Ok(())
