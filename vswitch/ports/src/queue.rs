@@ -287,6 +287,12 @@ impl Burst<'_> {
         self.refused
     }
 
+    /// Returns in how many pieces the bytes behind the heads lie: of segments that have become one frame, each lies where
+    /// it came.
+    pub fn pieces(&self) -> usize {
+        self.rest.len()
+    }
+
     /// Tells whether nothing arrived at all.
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty() && self.refused.is_empty()

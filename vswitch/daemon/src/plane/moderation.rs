@@ -8,25 +8,32 @@ use weft_core::Timestamp;
 
 /// How long frames gather.
 pub(super) const PAUSE: Duration = Duration::from_micros(50);
-/// Bytes from which on a frame belongs to a stream; questions and acknowledgements are shorter, and never wait.
+/// Bytes from which on a frame belongs to a stream; questions and acknowledgements are shorter, and never begin a pause.
 const LARGE: u64 = 1000;
 /// Bytes of a turn that are worth a turn already.
 const PLENTY: u64 = 16 * 1024;
 /// Turns with large frames that are further apart have nothing to gather.
 const CLOSE: Duration = Duration::from_micros(100);
-/// Turns with large frames that follow each other at once after a pause that brought no more than one frame.
+/// Turns with large frames that go without a pause after one that brought no more than one frame.
 const WITHOUT: u32 = 64;
 
 /// What a turn brought.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Turn {
+    /// What came, before segments became super-frames.
+    frames: usize,
     bytes: u64,
     /// Bytes of the longest frame.
     longest: u64,
 }
 
 impl Turn {
-    /// Counts a frame of so many bytes.
+    /// Counts what came in a burst.
+    pub(super) fn came(&mut self, frames: usize) {
+        self.frames += frames;
+    }
+
+    /// Counts the bytes of a frame.
     pub(super) fn add(&mut self, len: u64) {
         self.bytes += len;
         self.longest = self.longest.max(len);
@@ -45,8 +52,8 @@ pub(super) struct Moderation {
 impl Moderation {
     /// Takes note of a turn that began at `now`; tells whether the next one is to wait.
     pub(super) fn pauses(&mut self, now: Timestamp, turn: Turn) -> bool {
-        // A reply comes alone, however long one waits for more. Frames that came together may have become one.
-        if std::mem::take(&mut self.paused) && turn.bytes < 2 * LARGE {
+        // A reply comes alone, however long one waits for more.
+        if std::mem::take(&mut self.paused) && turn.frames < 2 {
             self.without = WITHOUT;
         }
         if turn.longest < LARGE {
@@ -75,6 +82,7 @@ mod tests {
     fn pauses(turns: u32, every: u64, frames: usize, len: u64) -> usize {
         let mut moderation = Moderation::default();
         let mut turn = Turn::default();
+        turn.came(frames);
         (0..frames).for_each(|_| turn.add(len));
         let paused = |number: &u32| {
             let now = Timestamp::default().after(Duration::from_secs(1));
@@ -109,13 +117,15 @@ mod tests {
     fn long_replies_that_come_alone_rarely_wait() {
         // The first turn is close to none, the second pauses in vain, and so does one of each 65 from there on.
         assert_eq!(pauses(2 + 65 * 10, 60, 1, 1500), 11);
+        assert_eq!(pauses(2 + 65 * 10, 60, 1, 8000), 11);
     }
 
     #[test]
     fn a_pause_that_brings_nothing_is_in_vain() {
         let mut moderation = Moderation::default();
         let mut stream = Turn::default();
-        (0..4).for_each(|_| stream.add(1500));
+        stream.came(4);
+        stream.add(6000);
         let at =
             |micros: u64| Timestamp::default().after(Duration::from_micros(1_000_000 + micros));
         assert!(!moderation.pauses(at(0), stream));

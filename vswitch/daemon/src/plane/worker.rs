@@ -367,6 +367,7 @@ fn deliver(
         rx.add(frames, 0);
         rx.drop(reason, frames);
     }
+    outbox.turn.came(burst.pieces());
     let mut bytes = 0;
     for (position, frame) in burst.frames().iter().enumerate() {
         let len = frame.head.wire_len() as u64;
