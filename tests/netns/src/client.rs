@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::{Namespace, Process, Site, binaries::build_directory, until};
+use crate::{Lab, Namespace, Process, Site, binaries::build_directory, until};
 
 /// The device of the client.
 const DEVICE: &str = "wg0";
@@ -60,9 +60,20 @@ impl ClientKey {
     /// Makes the key of a client on this site.
     #[track_caller]
     pub fn new(site: &Site) -> Self {
+        Self::in_lab(site.lab(), "client.key")
+    }
+
+    /// Makes a key whose private half is in this file of a lab.
+    #[track_caller]
+    pub fn in_lab(lab: &Lab, file: &str) -> Self {
         let private = wg_command(&["genkey"], "");
-        let file = private_file(site, "client.key", &private);
+        let file = private_file(lab, file, &private);
         Self { file, public: wg_command(&["pubkey"], &private) }
+    }
+
+    /// Returns the file of the private key.
+    pub fn file(&self) -> &Path {
+        &self.file
     }
 
     /// Returns the public key in base64.
@@ -142,7 +153,7 @@ fn listens(line: &str) -> bool {
 /// Makes a preshared key in a file.
 #[track_caller]
 pub fn preshared_key(site: &Site, name: &str) -> PathBuf {
-    private_file(site, name, &wg_command(&["genpsk"], ""))
+    private_file(site.lab(), name, &wg_command(&["genpsk"], ""))
 }
 
 /// Tells whether a single ping from a namespace is answered within a second.
@@ -150,8 +161,8 @@ pub fn pings(from: &Namespace, address: &str) -> bool {
     from.exec(&format!("ping -c 1 -W 1 {address}")).status.success()
 }
 
-fn private_file(site: &Site, name: &str, text: &str) -> PathBuf {
-    let path = site.lab().write(name, text);
+fn private_file(lab: &Lab, name: &str, text: &str) -> PathBuf {
+    let path = lab.write(name, text);
     let ours = Permissions::from_mode(0o600);
     fs::set_permissions(&path, ours).expect("the file is our own");
     path

@@ -26,10 +26,11 @@ use cpio::Archive;
 
 const INIT: &str = include_str!("init.sh");
 /// Programs copied from this machine, with their libraries. Everything else is busybox.
-const PROGRAMS: &[&str] = &["dash", "ip", "ping", "iperf3", "ethtool", "tcpdump"];
+const PROGRAMS: &[&str] = &["dash", "ip", "ping", "iperf3", "ethtool", "tcpdump", "wg"];
 /// busybox's own shell runs its applets before it looks for programs: these two are taken elsewhere.
 const NOT_FROM_BUSYBOX: &[&str] = &["busybox", "sh"];
-const MODULES: &[&str] = &["virtio_pci", "virtio_mmio", "virtio_net", "e1000", "e1000e", "8021q"];
+const MODULES: &[&str] =
+    &["virtio_pci", "virtio_mmio", "virtio_net", "e1000", "e1000e", "8021q", "wireguard"];
 
 /// Makes sure that the image is there and up to date, and returns its directory.
 ///
