@@ -6,6 +6,8 @@
 //!                                                                               10.10.0.201, fd10::201, device wg0
 //! ```
 
+use std::net::SocketAddr;
+
 use weft_netns::{
     Client, ClientKey, Host, Program, Sites, Underlay, Version, each_worker_count, pings,
     preshared_key, until,
@@ -36,7 +38,7 @@ fn web(sites: &Sites) -> Host {
 
 /// Where the adapter listens.
 fn endpoint(sites: &Sites) -> String {
-    std::net::SocketAddr::new(sites[0].address(), 51_820).to_string()
+    SocketAddr::new(sites[0].address(), 51_820).to_string()
 }
 
 fn reach_each_other(sites: &Sites, web: &Host) {
@@ -83,13 +85,13 @@ fn boringtun_reaches_the_vlan(workers: usize) {
 }
 
 /// The adapter has the client's address, and something to send to it; the client knows no address.
-fn called_by_the_adapter(program: Program, workers: usize) {
-    let mut sites = Underlay::between(2).workers(workers).build();
+fn called_by_the_adapter(program: Program, version: Version, workers: usize) {
+    let mut sites = Underlay::between(2).version(version).workers(workers).build();
     let key = ClientKey::new(&sites[1]);
     let secret = preshared_key(&sites[0], "psk");
     let there = format!(
-        "endpoint = \"{}:51821\"\npreshared-key-file = \"{}\"",
-        sites[1].address(),
+        "endpoint = \"{}\"\npreshared-key-file = \"{}\"",
+        SocketAddr::new(sites[1].address(), 51_821),
         secret.display()
     );
     let text = config(&sites, &key, &there);
@@ -106,14 +108,61 @@ fn called_by_the_adapter(program: Program, workers: usize) {
 }
 
 fn the_adapter_calls_wireguard_go(workers: usize) {
-    called_by_the_adapter(Program::WireguardGo, workers);
+    called_by_the_adapter(Program::WireguardGo, Version::V4, workers);
+    called_by_the_adapter(Program::WireguardGo, Version::V6, workers);
 }
 
 fn the_adapter_calls_boringtun(workers: usize) {
-    called_by_the_adapter(Program::Boringtun, workers);
+    called_by_the_adapter(Program::Boringtun, Version::V4, workers);
+    called_by_the_adapter(Program::Boringtun, Version::V6, workers);
+}
+
+/// Two clients, each on a site of its own, reach each other by the adapter, and only from their own addresses.
+fn clients_reach_each_other(workers: usize) {
+    const BOB: [&str; 2] = ["10.10.0.202/32", "fd10::202/128"];
+    let mut sites = Underlay::between(3).workers(workers).build();
+    let [alice, bob] = [&sites[1], &sites[2]].map(ClientKey::new);
+    let second = format!(
+        "[wireguard.road.peer.bob]\npublic-key = \"{}\"\nallowed-ips = [\"{}\", \"{}\"]\n",
+        bob.public(),
+        BOB[0],
+        BOB[1]
+    );
+    let text = config(&sites, &alice, "") + &second;
+    sites[0].start(&text);
+    let server = sites[0].public_key().to_owned();
+    let endpoint = endpoint(&sites);
+    let words = ["endpoint", &endpoint, "allowed-ips", "10.10.0.0/24,fd10::/64"];
+    let clients = [(1, Program::WireguardGo, INSIDE, &alice), (2, Program::Boringtun, BOB, &bob)]
+        .map(|(site, program, addresses, key)| {
+            let client = Client::start(&sites[site], program, &addresses, &NETWORKS);
+            client.connect(key, &server, &words);
+            client
+        });
+    // Whom nobody has heard of cannot be sent to: each shows itself first.
+    for site in sites.iter().skip(1) {
+        until("the client reaches the adapter", || pings(site.space(), "10.10.0.1"));
+    }
+    for (from, to) in [(1, "10.10.0.202"), (1, "fd10::202"), (2, "10.10.0.201"), (2, "fd10::201")] {
+        until(&format!("client {from} reaches {to}"), || pings(sites[from].space(), to));
+    }
+    // An address that is not the client's own: the adapter drops what comes from there.
+    let not_allowed = || {
+        let shown = sites[0].ctl().json("wireguard show road");
+        let peers = shown["peers"].as_array().cloned().unwrap_or_default();
+        let alice = peers.iter().find(|peer| peer["name"] == "alice").cloned();
+        alice.map(|peer| peer["drops"]["not-allowed"].as_u64().unwrap_or(0))
+    };
+    assert_eq!(not_allowed(), Some(0));
+    sites[1].space().run("ip addr add 10.10.0.77/32 dev wg0");
+    let foreign = sites[1].space().exec("ping -c 3 -i 0.2 -W 1 -I 10.10.0.77 10.10.0.202");
+    assert!(!foreign.status.success(), "a foreign source is answered");
+    assert_eq!(not_allowed(), Some(3));
+    drop(clients);
 }
 
 each_worker_count!(
+    clients_reach_each_other,
     wireguard_go_reaches_the_vlan,
     boringtun_reaches_the_vlan,
     the_adapter_calls_wireguard_go,

@@ -200,9 +200,13 @@ impl Opening {
         }
         let Opened::Packet(len) = arrived.opened else { return Ok(None) };
         let frame = &mut room[..ETHERNET_HEADER + len];
-        let onward = carry_mark(frame, mark).and_then(|()| {
-            adapter.forward_packet(now, id, frame, peers.allowed(), &mut self.outbox)
-        });
+        let onward = match carry_mark(frame, mark) {
+            Ok(()) => adapter.forward_packet(now, id, frame, peers.allowed(), &mut self.outbox),
+            // What it may not send at all is refused as that.
+            Err(congested) => adapter
+                .check_source(id, &frame[ETHERNET_HEADER..], peers.allowed())
+                .and(Err(congested)),
+        };
         onward.map(Some).inspect_err(|refusal| self.dropped(drop_reason(*refusal), 1))
     }
 

@@ -14,6 +14,19 @@ use crate::{
 };
 
 impl Adapter {
+    /// Makes sure that a packet is from an address that the peer may use: cryptokey routing, WireGuard paper §2.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check_source(
+        &self,
+        peer: PeerId,
+        packet: &[u8],
+        allowed: &AllowedIps,
+    ) -> Result<(), Refusal> {
+        self.may_come_from(peer, &Packet::read(packet)?, allowed)
+    }
+
     /// Takes a packet that a peer's record brought, behind room for an Ethernet header, and says where it goes on to.
     ///
     /// # Errors
@@ -29,12 +42,7 @@ impl Adapter {
         let (header, bytes) =
             room.split_first_chunk_mut::<ETHERNET_HEADER>().ok_or(Refusal::Malformed)?;
         let packet = Packet::read(bytes)?;
-        if allowed.find(packet.source) != Some(peer) {
-            return Err(Refusal::NotAllowed);
-        }
-        if !is_unicast(packet.source) || self.is_own(packet.source) {
-            return Err(Refusal::BadSource);
-        }
+        self.may_come_from(peer, &packet, allowed)?;
         if !is_unicast(packet.destination) {
             return Err(Refusal::Multicast);
         }
@@ -86,6 +94,21 @@ impl Adapter {
                 Err(Refusal::NoRoute)
             }
         }
+    }
+
+    fn may_come_from(
+        &self,
+        peer: PeerId,
+        packet: &Packet,
+        allowed: &AllowedIps,
+    ) -> Result<(), Refusal> {
+        if allowed.find(packet.source) != Some(peer) {
+            return Err(Refusal::NotAllowed);
+        }
+        if !is_unicast(packet.source) || self.is_own(packet.source) {
+            return Err(Refusal::BadSource);
+        }
+        Ok(())
     }
 
     /// Tells the peer that its packet is too big, if it may not be cut.
