@@ -23,6 +23,15 @@ pub struct State {
     pub running: bool,
 }
 
+/// How many queues a device has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queues {
+    /// For frames that it receives.
+    pub receiving: u32,
+    /// For frames that it sends.
+    pub sending: u32,
+}
+
 /// Whether received TCP segments are merged by the hardware, which loses what a switch must not lose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lro {
@@ -179,6 +188,21 @@ impl Links {
         }
     }
 
+    /// Returns how many queues a device has each way; `None` when its driver does not say.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn queues(&self, device: &str) -> io::Result<Option<Queues>> {
+        let mut channels = Channels { command: ETHTOOL_GCHANNELS, most: [0; 4], now: [0; 4] };
+        match self.ethtool(device, &mut channels) {
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => return Ok(None),
+            asked => asked?,
+        }
+        let [receiving, sending, _, both] = channels.now;
+        let (receiving, sending) = (receiving.saturating_add(both), sending.saturating_add(both));
+        Ok((receiving > 0 && sending > 0).then_some(Queues { receiving, sending }))
+    }
+
     fn ethtool_flags(&self, device: &str) -> io::Result<u32> {
         let mut value = Value { command: ETHTOOL_GFLAGS, data: 0 };
         self.ethtool(device, &mut value)?;
@@ -214,6 +238,7 @@ impl Links {
 const ETHTOOL_GDRVINFO: u32 = 0x03;
 const ETHTOOL_GFLAGS: u32 = 0x25;
 const ETHTOOL_SFLAGS: u32 = 0x26;
+const ETHTOOL_GCHANNELS: u32 = 0x3c;
 const ETH_FLAG_LRO: u32 = 1 << 15;
 const ETH_FLAG_RXVLAN: u32 = 1 << 8;
 
@@ -245,6 +270,17 @@ struct DriverInfo {
 // SAFETY: it is used with ETHTOOL_GDRVINFO, whose structure is an integer, the driver's name of 32 bytes and 160
 // bytes more.
 unsafe impl Ethtool for DriverInfo {}
+
+/// `struct ethtool_channels`: receiving, sending, other and combined ones.
+#[repr(C)]
+struct Channels {
+    command: u32,
+    most: [u32; 4],
+    now: [u32; 4],
+}
+
+// SAFETY: it is used with ETHTOOL_GCHANNELS, whose structure is nine 32-bit integers.
+unsafe impl Ethtool for Channels {}
 
 fn blank() -> libc::ifreq {
     // SAFETY: all zero is a value of this structure of integers and byte arrays.

@@ -27,7 +27,12 @@ use self::{
     ring::{Consumer, Producer},
     transmit::XdpTransmit,
 };
-use crate::{OpenError, Opened, Receive, Transmit, error::to, link::Links, packet, sys};
+use crate::{
+    OpenError, Opened, Receive, Transmit,
+    error::to,
+    link::{Links, Queues},
+    packet, sys,
+};
 
 /// Queues of a device that are served; more would bind too much memory.
 const MAX_QUEUES: u32 = 64;
@@ -35,6 +40,8 @@ const MAX_QUEUES: u32 = 64;
 const RX_SLOTS: u32 = 2048;
 /// Frames that may be on their way out, in each queue.
 const TX_SLOTS: u32 = 1024;
+/// The driver of TAPs.
+const TUN: &str = "tun";
 /// Linux `XDP_MAX_TX_SKB_BUDGET`, which the libc crate does not name.
 const XDP_MAX_TX_SKB_BUDGET: c_int = 9;
 /// How often, a millisecond apart, a queue is asked for that an earlier socket may not have left yet: the kernel takes
@@ -98,23 +105,39 @@ pub fn open(index: u32) -> Result<(Opened, Road), OpenError> {
     let chunk = Chunk::for_mtu(mtu)?;
     // Not every device has a driver to name.
     let driver = links.driver(&name).unwrap_or_default();
+    let queues = links.queues(&name).map_err(to("ask the device for its queues"))?;
+    if queues.is_some_and(|queues| queues.receiving.max(queues.sending) > MAX_QUEUES) {
+        return Err(OpenError::TooManyQueues(MAX_QUEUES));
+    }
+    let sending = sending_queues(queues, &driver);
     let attachment = Attachment::new(index, &driver)?;
     let device = Arc::new(Device { attachment, _promiscuity: promiscuity });
     let mut opened = Opened { rx: Vec::new(), tx: Vec::new() };
     let mut copying = Copying::ZeroCopy;
     for queue in 0.. {
         let Some((rx, tx, how)) = open_queue(&device, index, queue, chunk)? else { break };
-        if queue == MAX_QUEUES {
-            return Err(OpenError::TooManyQueues(MAX_QUEUES));
-        }
         opened.rx.push(rx);
-        opened.tx.push(tx);
+        if queue < sending {
+            opened.tx.push(tx);
+        }
         if how == Copying::Copy {
             copying = Copying::Copy;
         }
     }
     let road = Road { hook: device.attachment.hook, copying, queues: opened.rx.len() };
     Ok((opened, road))
+}
+
+/// Returns how many queues of a device send. A socket can be bound to any queue that receives, and the kernel says nothing
+/// when what such a socket is given to send is for a queue that is not there.
+fn sending_queues(queues: Option<Queues>, driver: &str) -> u32 {
+    match queues {
+        Some(queues) => queues.sending,
+        // It has as many either way.
+        None if driver == TUN => MAX_QUEUES,
+        // Every device has one.
+        None => 1,
+    }
 }
 
 type Queue = (Box<dyn Receive>, Box<dyn Transmit>, Copying);
@@ -164,6 +187,9 @@ fn open_queue(
     let (rx, tx, fill, completed) = rings().map_err(map)?;
     if !bind(&fd, index, queue, device.attachment.hook)? {
         return Ok(None);
+    }
+    if queue == MAX_QUEUES {
+        return Err(OpenError::TooManyQueues(MAX_QUEUES));
     }
     let options: libc::xdp_options = sys::get_option(fd.as_fd(), libc::SOL_XDP, libc::XDP_OPTIONS)
         .map_err(to("ask how the AF_XDP socket was bound"))?;
@@ -263,5 +289,24 @@ impl Socket {
                 std::ptr::null_mut(),
             )
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_queue_sends_that_may_not_be_there() {
+        let queues = |receiving, sending| Some(Queues { receiving, sending });
+        for (queues, driver, expected) in [
+            (queues(4, 1), "veth", 1),
+            (queues(1, 4), "veth", 4),
+            (queues(2, 2), "tun", 2),
+            (None, "tun", MAX_QUEUES),
+            (None, "", 1),
+        ] {
+            assert_eq!(sending_queues(queues, driver), expected, "{queues:?} {driver}");
+        }
     }
 }

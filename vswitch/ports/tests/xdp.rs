@@ -347,6 +347,40 @@ fn every_queue_of_a_device_is_served() {
     }
 }
 
+/// The kernel binds a socket to a queue that only receives, and takes what it is given to send for nothing.
+#[test]
+fn every_queue_that_is_offered_for_sending_sends() {
+    for (receiving, sending) in [(4, 1), (3, 2), (1, 2)] {
+        enter();
+        let host = Host::new();
+        ip(&format!(
+            "link add p1 numrxqueues {receiving} numtxqueues {sending} type veth peer name far \
+             numrxqueues {sending} numtxqueues 1"
+        ));
+        host.take("far");
+        ip("link set p1 up");
+        let (mut port, road) = until("the device has its carrier", || {
+            ip("link show p1").contains("state UP").then(|| open_xdp("p1"))
+        });
+        assert_eq!((road.queues, port.rx.len()), (receiving.max(sending), receiving.max(sending)));
+        assert_eq!(port.tx.len(), sending);
+        let far = host.run(|| Raw::open("eth0"));
+        let mut source = Source::new();
+        for (tx, seed) in port.tx.iter_mut().zip(1..) {
+            assert_eq!(source.send(&mut **tx, &frame(&[], 99, seed), Tags::NONE).frames, 1);
+            assert_eq!(far.receive(), frame(&[], 99, seed), "{receiving} {sending}");
+        }
+    }
+}
+
+#[test]
+fn a_device_with_too_many_queues_is_refused() {
+    enter();
+    ip("link add p1 numrxqueues 65 numtxqueues 1 type veth peer name far");
+    ip("link set p1 up");
+    assert!(matches!(open_error("p1"), OpenError::TooManyQueues(64)));
+}
+
 /// The hosts' stacks leave checksums to their veths, which an XDP program is not told.
 #[test]
 fn stacks_talk_though_their_checksums_were_left_undone() {
