@@ -4,6 +4,7 @@
 mod builder;
 mod egress;
 mod error;
+mod event;
 pub mod link;
 pub mod packet;
 pub mod peer;

@@ -15,7 +15,7 @@ use std::{
     ffi::c_int,
     fmt, io, mem,
     os::fd::{AsFd, AsRawFd, OwnedFd},
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -40,13 +40,15 @@ const MAX_QUEUES: u32 = 64;
 const RX_SLOTS: u32 = 2048;
 /// Frames that may be on their way out, in each queue.
 const TX_SLOTS: u32 = 1024;
+/// What the kernel may keep of frames on their way out.
+const SOCKET_BUFFER: c_int = 8 * 1024 * 1024;
 /// The driver of TAPs.
 const TUN: &str = "tun";
 /// Linux `XDP_MAX_TX_SKB_BUDGET`, which the libc crate does not name.
 const XDP_MAX_TX_SKB_BUDGET: c_int = 9;
 /// How often, a millisecond apart, a queue is asked for that an earlier socket may not have left yet: the kernel takes
 /// its memory off the device only some time after the socket was closed.
-const BIND_ATTEMPTS: u32 = 50;
+const BIND_ATTEMPTS: u32 = 500;
 
 /// How the frames of a device come and go, as far as its driver has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,8 +130,8 @@ pub fn open(index: u32) -> Result<(Opened, Road), OpenError> {
     Ok((opened, road))
 }
 
-/// Returns how many queues of a device send. A socket can be bound to any queue that receives, and the kernel says nothing
-/// when what such a socket is given to send is for a queue that is not there.
+/// Returns how many queues of a device send. A socket can be bound to any queue that receives, and the kernel says
+/// nothing when what such a socket is given to send is for a queue that is not there.
 fn sending_queues(queues: Option<Queues>, driver: &str) -> u32 {
     match queues {
         Some(queues) => queues.sending,
@@ -160,6 +162,8 @@ fn open_queue(
         Some(libc::ENOBUFS) => OpenError::LockedMemory,
         _ => to("register memory with the AF_XDP socket")(error),
     })?;
+    sys::enlarge(fd.as_fd(), libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, SOCKET_BUFFER)
+        .map_err(to("enlarge the send buffer"))?;
     let slots = |name, slots: u32| {
         sys::set_option(fd.as_fd(), libc::SOL_XDP, name, slots as c_int)
             .map_err(to("size the AF_XDP socket's rings"))
@@ -197,15 +201,14 @@ fn open_queue(
         0 => Copying::Copy,
         _ => Copying::ZeroCopy,
     };
-    let socket =
-        Arc::new(Socket { _device: device.clone(), fd, memory, stuck: AtomicBool::new(false) });
+    let socket = Arc::new(Socket { _device: device.clone(), fd, memory });
     let rx = XdpReceive::new(socket.clone(), rx, fill);
     device
         .attachment
         .sockets
         .put(queue, socket.fd.as_fd())
         .map_err(to("enter the AF_XDP socket"))?;
-    let tx = XdpTransmit::new(socket, tx, completed);
+    let tx = XdpTransmit::new(socket, tx, completed).map_err(to("make an event"))?;
     Ok(Some((Box::new(rx), Box::new(tx), copying)))
 }
 
@@ -254,8 +257,6 @@ struct Socket {
     _device: Arc<Device>,
     fd: OwnedFd,
     memory: Memory,
-    /// Whether frames are left in the sending ring that the kernel has to be told of again.
-    stuck: AtomicBool,
 }
 
 impl Socket {

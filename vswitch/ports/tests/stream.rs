@@ -5,10 +5,10 @@ mod lab;
 use std::{
     io::{Read, Write},
     net::Shutdown,
-    os::{fd::AsRawFd, unix::net::UnixStream},
+    os::unix::net::UnixStream,
 };
 
-use lab::{PATIENCE, Sink, frame, framed, is_readable, read_framed, tag, until};
+use lab::{PATIENCE, Sink, Watched, frame, framed, is_readable, read_framed, tag, until};
 use weft_core::DropReason;
 use weft_ports::{Burst, Fault, Job, OpenError, Opened, Receive, Scratch, Tally, Transmit, stream};
 use weft_vlan::{Tags, Tpid};
@@ -266,29 +266,6 @@ fn what_waits_when_the_port_goes_is_dropped_and_the_sums_agree() {
         assert_eq!((tally.frames, &tally.drops[..]), (0, &[(DropReason::PortDown, 1)][..]));
         port.tx[0].close(&mut total);
         assert_eq!(total.frames, sent);
-    }
-}
-
-/// A backlog's descriptor as a worker watches it: edge-triggered, for writability.
-struct Watched(i32);
-
-impl Watched {
-    fn new(tx: &dyn Transmit) -> Self {
-        let fd = tx.backlog().expect("a stream can leave something over").as_raw_fd();
-        let mut event =
-            libc::epoll_event { events: (libc::EPOLLOUT | libc::EPOLLET) as u32, u64: 0 };
-        // SAFETY: the kernel reads one event.
-        unsafe {
-            let epoll = libc::epoll_create1(libc::EPOLL_CLOEXEC);
-            assert_eq!(libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &raw mut event), 0);
-            Self(epoll)
-        }
-    }
-
-    fn fired(&self) -> bool {
-        let mut event = libc::epoll_event { events: 0, u64: 0 };
-        // SAFETY: the kernel writes at most one event.
-        unsafe { libc::epoll_wait(self.0, &raw mut event, 1, 0) == 1 }
     }
 }
 

@@ -10,12 +10,12 @@ mod lab;
 use std::time::Duration;
 
 use lab::{
-    Host, PATIENCE, Passed, Raw, RawTap, Sink, Source, Tagging, Transfer, enter, frame, ip,
-    is_readable, open_xdp, pass, tag, until,
+    Host, PATIENCE, Passed, Raw, RawTap, Sink, Source, Tagging, Transfer, Watched, enter, frame,
+    ip, is_readable, open_xdp, pass, tag, until,
 };
 use weft_core::DropReason;
 use weft_ports::{
-    Fault, OpenError, Scratch,
+    Fault, OpenError, Scratch, Tally,
     link::Links,
     xdp::{self, Copying, Hook, Road},
 };
@@ -447,5 +447,32 @@ fn a_vmm_s_tap_is_served() {
         assert_eq!(received.heads[0].tag(), Some(vlan));
         source.send_as_it_is(&mut *port.tx[0], &frame(&[vlan], len, 5));
         assert_eq!(guest.receive(), ([0; 10], frame(&[vlan], len, 5)));
+    }
+}
+
+/// The device drops the frame that finds it full, and those behind it stay until they are asked for again, by whichever
+/// worker watches the backlog.
+#[test]
+fn what_a_full_device_leaves_is_sent_once_it_has_room() {
+    const ROOM: u32 = 4;
+    enter();
+    let mut guest = RawTap::open("tap0");
+    ip(&format!("link set tap0 txqueuelen {ROOM}"));
+    let (mut port, _) = open_xdp("tap0");
+    let mut source = Source::new();
+    let watched = Watched::new(&*port.tx[0]);
+    watched.fired();
+    for round in 0..3 {
+        assert!(!watched.fired(), "round {round}");
+        let frames: Vec<_> = (0..2 * ROOM).map(|seed| frame(&[], 60 + round, seed)).collect();
+        source.send_together(&mut *port.tx[0], &frames);
+        assert!(watched.fired(), "round {round}");
+        for expected in &frames[..ROOM as usize] {
+            assert_eq!(guest.receive().1, *expected, "round {round}");
+        }
+        port.tx[0].flush(&mut Tally::default());
+        for expected in &frames[ROOM as usize + 1..] {
+            assert_eq!(guest.receive().1, *expected, "round {round}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     channel::{Channel, ChannelError, Message},
-    device::{Device, signal},
+    device::Device,
     features::{Features, OFFERED, PROTOCOL_OFFERED, may_ask},
     inflight::Inflight,
     memory::{DirtyLog, Memory, MemoryError, SLOTS},
@@ -19,6 +19,7 @@ use super::{
     },
     ring::{Broken, Layout, Notify, Ring, SIZE_MAX},
 };
+use crate::event::signal;
 
 const MTU_MIN: u64 = 68;
 const MTU_MAX: u64 = 65535;

@@ -5,7 +5,7 @@ use std::{
     ffi::c_int,
     io,
     os::fd::{AsFd, BorrowedFd},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
 };
 
 use weft_core::DropReason;
@@ -176,10 +176,9 @@ impl Receive for XdpReceive {
 
     fn rest(&mut self) -> bool {
         self.give_back();
-        let is_sent = !self.socket.stuck.load(Ordering::Relaxed) || self.socket.retry();
         // An error here is one of `receive` too, and reported by that.
         let looked = self.look();
-        is_sent && looked.is_ok() && !self.is_gone && self.losses.are_counted()
+        looked.is_ok() && !self.is_gone && self.losses.are_counted()
     }
 }
 

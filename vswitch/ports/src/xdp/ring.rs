@@ -98,15 +98,19 @@ impl<T: Copy> Producer<T> {
 
     /// Writes an entry; `false` when the ring is full.
     pub(super) fn put(&mut self, entry: T) -> bool {
-        if self.written.wrapping_sub(self.read) > self.ring.mask {
-            self.read = self.ring.index(self.ring.consumer).load(Ordering::Acquire);
-            if self.written.wrapping_sub(self.read) > self.ring.mask {
-                return false;
-            }
+        let has_room = self.has_room(1);
+        if has_room {
+            self.ring.write(self.written, entry);
+            self.written = self.written.wrapping_add(1);
         }
-        self.ring.write(self.written, entry);
-        self.written = self.written.wrapping_add(1);
-        true
+        has_room
+    }
+
+    /// Tells whether so many entries can be written.
+    pub(super) fn has_room(&mut self, entries: u32) -> bool {
+        let slots = self.ring.mask + 1;
+        let is_free = |unread: u32| slots.saturating_sub(unread) >= entries;
+        is_free(self.written.wrapping_sub(self.read)) || is_free(self.unread())
     }
 
     /// Shows the kernel what was written.
@@ -114,7 +118,7 @@ impl<T: Copy> Producer<T> {
         self.ring.index(self.ring.producer).store(self.written, Ordering::Release);
     }
 
-    /// Returns how many published entries the kernel has not read.
+    /// Returns how many entries the kernel has not read, or not said that it has: before Linux 6.17 it may say so late.
     pub(super) fn unread(&mut self) -> u32 {
         self.read = self.ring.index(self.ring.consumer).load(Ordering::Acquire);
         self.written.wrapping_sub(self.read)
@@ -162,5 +166,48 @@ impl<T: Copy> Consumer<T> {
     /// Gives the slots of what was read back to the kernel.
     pub(super) fn release(&mut self) {
         self.ring.index(self.ring.consumer).store(self.read, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+
+    use super::*;
+
+    const SLOTS: u32 = 4;
+
+    /// Both sides of one ring, in a file in place of the kernel's memory.
+    fn sides() -> (Producer<u64>, Consumer<u64>) {
+        let offsets = libc::xdp_ring_offset { producer: 0, consumer: 64, desc: 192, flags: 128 };
+        // SAFETY: the name is a C string; the descriptor is new; the file is then as long as the mappings.
+        let file = unsafe {
+            let file = libc::memfd_create(c"ring".as_ptr(), libc::MFD_CLOEXEC);
+            assert!(file >= 0 && libc::ftruncate(file, 4096) == 0);
+            OwnedFd::from_raw_fd(file)
+        };
+        let file = file.as_fd();
+        (
+            Producer::map(file, 0, &offsets, SLOTS).unwrap(),
+            Consumer::map(file, 0, &offsets, SLOTS).unwrap(),
+        )
+    }
+
+    #[test]
+    fn a_full_ring_takes_nothing_until_its_reader_says_that_it_has_read() {
+        let (mut writer, mut reader) = sides();
+        for round in 0..9 {
+            let entries = [10, 11, 12, 13].map(|entry| entry + round);
+            assert!(writer.has_room(SLOTS) && !writer.has_room(SLOTS + 1));
+            assert!(entries.iter().all(|&entry| writer.put(entry)));
+            assert!(!writer.put(99) && !writer.has_room(1));
+            assert_eq!(reader.take(), None, "nothing is published");
+            writer.publish();
+            assert_eq!(std::iter::from_fn(|| reader.take()).collect::<Vec<_>>(), entries);
+            assert_eq!(writer.unread(), SLOTS);
+            assert!(!writer.put(99));
+            reader.release();
+            assert_eq!(writer.unread(), 0);
+        }
     }
 }

@@ -1,12 +1,7 @@
 //! The sending side of a queue: each frame is copied into a chunk, finished there, and all of a burst are shown to the
 //! kernel at once. A super-frame is cut: a device takes none from such a socket. Tags go in band.
 
-use std::{
-    io,
-    os::fd::BorrowedFd,
-    slice,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{io, os::fd::BorrowedFd, slice, sync::Arc};
 
 use weft_core::DropReason;
 use weft_offload::{Segments, finish_checksum};
@@ -16,7 +11,10 @@ use super::{
     RX_SLOTS, Socket, TX_SLOTS,
     ring::{Consumer, Producer},
 };
-use crate::{Burst, Job, Tally, Transmit, egress::append};
+use crate::{Burst, Job, Tally, Transmit, egress::append, event::Event};
+
+/// Frames that a call sends at least, where the device has room: Linux `TX_BATCH_SIZE`.
+const FRAMES_A_CALL: u32 = 32;
 
 pub(super) struct XdpTransmit {
     socket: Arc<Socket>,
@@ -29,6 +27,10 @@ pub(super) struct XdpTransmit {
     segment: Vec<u8>,
     /// Whether the device was down when it was looked at last.
     is_down: bool,
+    /// Whether the kernel has left frames in the ring, of which it has to be told again.
+    is_left: bool,
+    /// What has a worker call `flush`: it is always writable, and said to be so anew when it is read.
+    again: Event,
 }
 
 impl XdpTransmit {
@@ -36,9 +38,9 @@ impl XdpTransmit {
         socket: Arc<Socket>,
         sending: Producer<libc::xdp_desc>,
         completed: Consumer<u64>,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let free = (RX_SLOTS..RX_SLOTS + TX_SLOTS).map(|chunk| socket.memory.address(chunk));
-        Self {
+        Ok(Self {
             free: free.collect(),
             socket,
             sending,
@@ -46,7 +48,9 @@ impl XdpTransmit {
             whole: Vec::new(),
             segment: Vec::new(),
             is_down: false,
-        }
+            is_left: false,
+            again: Event::new()?,
+        })
     }
 
     fn put(&mut self, burst: &Burst<'_>, job: &Job) -> Result<usize, DropReason> {
@@ -67,7 +71,7 @@ impl XdpTransmit {
             self.free.push(chunk);
             return Err(DropReason::BadOffload);
         }
-        self.show(chunk, len);
+        self.show(chunk, len)?;
         Ok(len)
     }
 
@@ -81,16 +85,17 @@ impl XdpTransmit {
         self.whole.clear();
         append(&mut self.whole, &frame.head, burst.rest_of(frame), job.tags);
         let whole = std::mem::take(&mut self.whole);
-        let cut = Segments::new(&whole, gso, pushed).map(|mut segments| {
+        let segments = Segments::new(&whole, gso, pushed).map_err(|_| DropReason::BadOffload);
+        let cut = segments.and_then(|mut segments| {
             while let Some(len) = self.next_segment(&mut segments) {
-                // The room was seen to.
-                let Some(chunk) = self.free.pop() else { break };
+                let chunk = self.free.pop().ok_or(DropReason::QueueFull)?;
                 self.socket.chunk(chunk, len).copy_from_slice(&self.segment);
-                self.show(chunk, len);
+                self.show(chunk, len)?;
             }
+            Ok(len)
         });
         self.whole = whole;
-        cut.map(|()| len).map_err(|_| DropReason::BadOffload)
+        cut
     }
 
     fn next_segment(&mut self, segments: &mut Segments<'_>) -> Option<usize> {
@@ -98,21 +103,30 @@ impl XdpTransmit {
         segments.next_into(&mut self.segment)
     }
 
-    /// Sees to it that there are chunks for so many frames of this length.
+    /// Sees to it that there are chunks, and places in the ring, for so many frames of this length.
     fn check_room(&mut self, len: usize, chunks: usize) -> Result<(), DropReason> {
         if len > self.socket.memory.room() || chunks > TX_SLOTS as usize {
             return Err(DropReason::Oversize);
         }
-        if self.free.len() < chunks {
+        if !self.has_room(chunks) {
             self.hand_over();
             self.reclaim();
         }
-        if self.free.len() < chunks { Err(DropReason::QueueFull) } else { Ok(()) }
+        if self.has_room(chunks) { Ok(()) } else { Err(DropReason::QueueFull) }
     }
 
-    /// Writes a frame that is complete in its chunk into the ring, which has room for every chunk that there is.
-    fn show(&mut self, chunk: u64, len: usize) {
-        self.sending.put(libc::xdp_desc { addr: chunk, len: len as u32, options: 0 });
+    /// Both are looked at: a kernel may give a chunk back before it says that it has read its place in the ring.
+    fn has_room(&mut self, chunks: usize) -> bool {
+        self.free.len() >= chunks && self.sending.has_room(chunks as u32)
+    }
+
+    /// Writes a frame that is complete in its chunk into the ring.
+    fn show(&mut self, chunk: u64, len: usize) -> Result<(), DropReason> {
+        if self.sending.put(libc::xdp_desc { addr: chunk, len: len as u32, options: 0 }) {
+            return Ok(());
+        }
+        self.free.push(chunk);
+        Err(DropReason::QueueFull)
     }
 
     /// Takes back the chunks of frames that have been sent.
@@ -126,21 +140,24 @@ impl XdpTransmit {
     /// Has the kernel send what is in the ring.
     fn hand_over(&mut self) {
         self.sending.publish();
+        self.is_left = false;
         if !self.sending.needs_wakeup() {
             return;
         }
-        let mut unread = self.sending.unread();
-        while unread > 0 {
-            let kicked = self.socket.kick();
-            self.is_down = kicked.as_ref().is_err_and(says_down);
-            let left = self.sending.unread();
-            // A call sends only so many at once, and says "again".
-            if left == unread {
+        // How far the kernel has come is what it answers, not what stands in the ring, where that comes late.
+        let mut kicked = Ok(());
+        for _ in 0..self.sending.unread().div_ceil(FRAMES_A_CALL) {
+            kicked = self.socket.kick();
+            if !kicked.as_ref().is_err_and(says_again) {
                 break;
             }
-            unread = left;
         }
-        self.socket.stuck.store(unread > 0 && !self.is_down, Ordering::Relaxed);
+        self.is_down = kicked.as_ref().is_err_and(says_down);
+        self.is_left = kicked.as_ref().is_err_and(says_full);
+        if self.is_left {
+            self.again.signal();
+            self.again.reset();
+        }
     }
 }
 
@@ -155,13 +172,16 @@ impl Socket {
             None => &mut [],
         }
     }
+}
 
-    /// Has the kernel send what it left in the ring before; `false` when it is still to be told again.
-    pub(super) fn retry(&self) -> bool {
-        let done = self.kick().map_or_else(|error| says_down(&error), |()| true);
-        self.stuck.store(!done, Ordering::Relaxed);
-        done
-    }
+/// Tells whether the kernel sent as many as it sends by one call, or found no room.
+fn says_again(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EAGAIN)
+}
+
+/// Tells whether the kernel found no room, neither for all frames nor, `EBUSY`, for one that it has dropped.
+fn says_full(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::ENOMEM))
 }
 
 fn says_down(error: &io::Error) -> bool {
@@ -184,11 +204,41 @@ impl Transmit for XdpTransmit {
         self.hand_over();
     }
 
-    fn flush(&mut self, _: &mut Tally) {}
+    fn flush(&mut self, _: &mut Tally) {
+        if self.is_left {
+            self.hand_over();
+        }
+    }
 
-    fn close(&mut self, _: &mut Tally) {}
+    fn close(&mut self, _: &mut Tally) {
+        self.is_left = false;
+    }
 
     fn backlog(&self) -> Option<BorrowedFd<'_>> {
-        None
+        Some(self.again.fd())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_leaves_is_told_from_what_is_lost() {
+        for (code, again, full, down) in [
+            (libc::EAGAIN, true, true, false),
+            (libc::EBUSY, false, true, false),
+            (libc::ENOBUFS, false, true, false),
+            (libc::ENETDOWN, false, false, true),
+            (libc::ENXIO, false, false, true),
+            (libc::EINVAL, false, false, false),
+        ] {
+            let error = io::Error::from_raw_os_error(code);
+            assert_eq!(
+                (says_again(&error), says_full(&error), says_down(&error)),
+                (again, full, down),
+                "{error}"
+            );
+        }
     }
 }

@@ -13,7 +13,7 @@ pub(crate) mod tunnel;
 use std::{
     io::{Read, Write},
     os::{
-        fd::{AsRawFd, BorrowedFd},
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
         unix::net::UnixStream,
     },
     time::{Duration, Instant},
@@ -73,6 +73,30 @@ pub(crate) fn is_readable(fd: BorrowedFd<'_>, time: Duration) -> bool {
     let mut ready = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: the kernel reads and writes one entry.
     unsafe { libc::poll(&raw mut ready, 1, time.as_millis() as libc::c_int) == 1 }
+}
+
+/// A backlog's descriptor as a worker watches it: edge-triggered, for writability.
+pub(crate) struct Watched(OwnedFd);
+
+impl Watched {
+    pub(crate) fn new(tx: &dyn Transmit) -> Self {
+        let fd = tx.backlog().expect("it can leave something over").as_raw_fd();
+        let mut event =
+            libc::epoll_event { events: (libc::EPOLLOUT | libc::EPOLLET) as u32, u64: 0 };
+        // SAFETY: the kernel reads one event; the descriptor is new.
+        unsafe {
+            let epoll = libc::epoll_create1(libc::EPOLL_CLOEXEC);
+            assert_eq!(libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &raw mut event), 0);
+            Self(OwnedFd::from_raw_fd(epoll))
+        }
+    }
+
+    /// Tells whether it became writable since this was last asked.
+    pub(crate) fn fired(&self) -> bool {
+        let mut event = libc::epoll_event { events: 0, u64: 0 };
+        // SAFETY: the kernel writes at most one event.
+        unsafe { libc::epoll_wait(self.0.as_raw_fd(), &raw mut event, 1, 0) == 1 }
+    }
 }
 
 /// Opens a packet port on a device of this thread's namespace.
@@ -221,6 +245,17 @@ impl Source {
                 Some(())
             });
         });
+        tally
+    }
+
+    /// Sends frames that fit the socket together, in one burst, with their own outermost tags.
+    pub(crate) fn send_together(&mut self, tx: &mut dyn Transmit, frames: &[Vec<u8>]) -> Tally {
+        let bytes: Vec<u8> = frames.iter().flat_map(|frame| framed(frame)).collect();
+        self.far.write_all(&bytes).unwrap();
+        let burst = self.rx.receive(&mut self.scratch).unwrap();
+        assert_eq!(burst.frames().len(), frames.len());
+        let mut tally = Tally::default();
+        tx.send(&burst, &jobs_for(&burst, Tagging::Keep), &mut tally);
         tally
     }
 
