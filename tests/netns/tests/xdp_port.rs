@@ -181,6 +181,36 @@ fn a_device_that_is_replaced_or_renamed_is_followed(workers: usize) {
     ctl.wait_for_state("v2", "up");
 }
 
+/// They run the program where their tags stand beside the frame.
+fn devices_that_hide_their_tags_are_refused(workers: usize) {
+    let lab = Lab::with_workers(workers);
+    let _one = Host::on_veth(&lab, "v1", "10.0.0.1/24");
+    let devices = ["macvlan", "bridge"];
+    lab.switch().run("ip link add macvlan link v1 type macvlan mode passthru");
+    lab.switch().run("ip link add bridge type bridge");
+    let config: String = devices
+        .iter()
+        .map(|device| {
+            format!(
+                "[port.{device}]\ntype = \"netdev\"\ndevice = \"{device}\"\nio = \"xdp\"\nvlan = {{ access = 10 }}\n"
+            )
+        })
+        .collect();
+    let daemon = lab.daemon(&config);
+    let ctl = daemon.ctl();
+    for device in devices {
+        let port = ctl.wait_for_state(device, "failed");
+        let reason = port["reason"].as_str().unwrap();
+        let said = format!("is a {device} device, and the kernel does not tell XDP programs");
+        assert!(reason.contains(&said), "{reason}");
+        assert!(!dress(&lab, device).0);
+        ctl.run(&format!("port set {device} --io packet"));
+        until("packet sockets serve it", || {
+            ["up", "down"].iter().any(|state| ctl.port(device)["state"] == *state)
+        });
+    }
+}
+
 weft_netns::each_worker_count!(
     stacks_talk_with_all_offloads_on,
     what_is_changed_goes_with_the_daemon_and_its_port,
@@ -188,4 +218,5 @@ weft_netns::each_worker_count!(
     a_program_of_somebody_else_is_in_the_way,
     what_the_daemon_may_not_is_named,
     a_device_that_is_replaced_or_renamed_is_followed,
+    devices_that_hide_their_tags_are_refused,
 );

@@ -228,8 +228,14 @@ impl Control {
 
     async fn open_xdp(&self, name: &str, device: &str) -> Result<(Opened, Option<Device>), Link> {
         let claimed = self.devices.claim(device, Use::Xdp).await.map_err(refused)?;
-        let (opened, road) = xdp::open(claimed.index)
-            .map_err(|error| Link::Failed(format!("device {device}: {error}")))?;
+        let index = claimed.index;
+        // A queue that an earlier socket has just left may be waited for.
+        let opened = tokio::task::spawn_blocking(move || xdp::open(index)).await;
+        let (opened, road) = match opened {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(error)) => return Err(Link::Failed(format!("device {device}: {error}"))),
+            Err(error) => return Err(Link::Failed(format!("device {device}: {error}"))),
+        };
         tracing::info!(port = name, device, %road, "the device's frames come by AF_XDP");
         Ok((opened, Some(claimed)))
     }

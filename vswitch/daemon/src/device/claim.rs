@@ -11,7 +11,7 @@ use super::{
     netlink::{NO_ADDRESSES, State},
     silence::{self, Filter},
     state_dir,
-    stripping::Tags,
+    stripping::{Tags, check_kind},
     suitable,
     told::Link,
 };
@@ -40,6 +40,7 @@ impl Devices {
         former: Option<Record>,
         tags: Tags,
     ) -> Result<Record, Refusal> {
+        check_kind(link, tags)?;
         let found = self.look(link).await?;
         let (mut record, origin) = self.record_of(link, Purpose::Netdev, former).await?;
         let changes = &mut record.changes;

@@ -23,6 +23,24 @@ pub(super) enum Tags {
     InFrame,
 }
 
+/// Checks that the tags of a device's frames can be kept in them. Software devices hand tags over beside the frame
+/// whatever is asked of them, but for TAPs, which have them in it, and veths, whose driver tells an XDP program of them.
+pub(super) fn check_kind(link: &Link, tags: Tags) -> Result<(), Refusal> {
+    let Some(kind) = link.kind.as_deref().filter(|kind| !["tun", "veth"].contains(kind)) else {
+        return Ok(());
+    };
+    match tags {
+        Tags::Anywhere => Ok(()),
+        Tags::InFrame => Err(Refusal::Unsuitable {
+            device: link.name.clone(),
+            reason: format!(
+                "is a {kind} device, and the kernel does not tell XDP programs the VLAN tags of its frames; \
+                 use io = \"packet\""
+            ),
+        }),
+    }
+}
+
 impl Devices {
     /// Sees to it that tags are where they may be, and that a device which may strip them does so again where an
     /// earlier claim kept it from that.
@@ -68,4 +86,41 @@ pub(super) async fn set(device: &str, wanted: Stripping) -> Result<(), Refusal> 
     };
     let done = ask(device, move |links, device| links.set_stripping(device, wanted)).await;
     done.map_err(|error| refused(device, step, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn software_devices_that_hide_tags_are_refused_where_tags_must_be_in_the_frame() {
+        for (kind, is_fit) in [
+            (None, true),
+            (Some("tun"), true),
+            (Some("veth"), true),
+            (Some("macvlan"), false),
+            (Some("bridge"), false),
+            (Some("bond"), false),
+            (Some("team"), false),
+            (Some("netkit"), false),
+            (Some("dummy"), false),
+        ] {
+            let link = Link {
+                index: 2,
+                name: "d".into(),
+                mtu: 1500,
+                up: true,
+                running: true,
+                ethernet: true,
+                loopback: false,
+                mac: None,
+                kind: kind.map(str::to_owned),
+                master: None,
+                lower: None,
+                address_generation: None,
+            };
+            assert_eq!(check_kind(&link, Tags::InFrame).is_ok(), is_fit, "{kind:?}");
+            assert!(check_kind(&link, Tags::Anywhere).is_ok(), "{kind:?}");
+        }
+    }
 }
