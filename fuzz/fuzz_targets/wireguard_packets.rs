@@ -82,11 +82,14 @@ fuzz_target!(|data: &[u8]| -> Corpus {
             make_right(room.get_mut(ETHERNET_HEADER..).unwrap_or_default());
         }
         let from = peer(1 + u32::from(kind >> 2 & 1));
-        let source = said(room.get(ETHERNET_HEADER..).unwrap_or_default()).map(|(source, _)| source);
+        let source =
+            said(room.get(ETHERNET_HEADER..).unwrap_or_default()).map(|(source, _)| source);
         let largest = (kind & 8 != 0).then_some(usize::from(*seconds) * 16);
         let onward = if kind & 1 == 0 {
             let onward = adapter.forward_packet(now, from, &mut room, &allowed, &mut out);
-            assert!(onward.is_err() || source.and_then(|source| allowed.find(source)) == Some(from));
+            assert!(
+                onward.is_err() || source.and_then(|source| allowed.find(source)) == Some(from)
+            );
             onward
         } else {
             adapter.forward_frame(now, &mut room, largest, &allowed, &mut out)
