@@ -76,6 +76,19 @@ impl ClientKey {
         &self.file
     }
 
+    /// Returns the configuration of a site whose adapter has one client, alice with this key, and a host, web, on the VLAN
+    /// behind it.
+    pub fn adapter(&self, site: &Site) -> String {
+        format!(
+            "[port.web]\ntype = \"tap\"\ndevice = \"tap-a\"\nvlan = {{ access = 10 }}\n\
+             [wireguard.road]\nvlan = 10\naddress = [\"10.10.0.1/24\"]\n\
+             listen = \"[::]:51900\"\nprivate-key-file = \"{}\"\n\
+             [wireguard.road.peer.alice]\npublic-key = \"{}\"\nallowed-ips = [\"10.10.0.201/32\"]\n",
+            site.key_file().display(),
+            self.public(),
+        )
+    }
+
     /// Returns the public key in base64.
     pub fn public(&self) -> &str {
         &self.public

@@ -59,6 +59,20 @@ impl Host {
         self.space.run(&format!("ip addr add {address} dev eth0 nodad"));
     }
 
+    /// Sends a stream each way, over IPv4 and IPv6, between this host and the one at 10.0.0.`last` and fd00::`last`; neither
+    /// stack counts a bad checksum.
+    #[track_caller]
+    pub fn streams_with(&self, other: &Self, last: u8) {
+        for target in [format!("10.0.0.{last}"), format!("fd00::{last}")] {
+            self.wait_for_ping(&target);
+            for direction in ["", "-R"] {
+                self.iperf(other, &format!("-c {target} -t 1 {direction}"));
+            }
+        }
+        self.assert_no_bad_checksums();
+        other.assert_no_bad_checksums();
+    }
+
     /// Returns the namespace.
     pub fn space(&self) -> &Namespace {
         &self.space

@@ -28,21 +28,9 @@ fn scene(workers: usize) -> (Lab, Daemon, [Host; 3]) {
     (lab, daemon, hosts)
 }
 
-/// A stream each way, over IPv4 and IPv6; neither stack counts a bad checksum.
-fn streams(client: &Host, server: &Host, last: u8) {
-    for target in [format!("10.0.0.{last}"), format!("fd00::{last}")] {
-        client.wait_for_ping(&target);
-        for direction in ["", "-R"] {
-            client.iperf(server, &format!("-c {target} -t 1 {direction}"));
-        }
-    }
-    client.assert_no_bad_checksums();
-    server.assert_no_bad_checksums();
-}
-
 fn super_frames_cross_whole(workers: usize) {
     let (_lab, daemon, [one, two, tap]) = scene(workers);
-    streams(&one, &two, 2);
+    one.streams_with(&two, 2);
     for name in ["v1", "v2"] {
         let port = daemon.ctl().port(name);
         for direction in ["rx", "tx"] {
@@ -50,7 +38,7 @@ fn super_frames_cross_whole(workers: usize) {
             assert!(count("bytes") / count("frames") > 3000, "{direction}: {port}");
         }
     }
-    streams(&one, &tap, 3);
+    one.streams_with(&tap, 3);
 }
 
 /// Each end in turn takes no offload, so that what the others leave undone has to be finished for it.
@@ -59,8 +47,8 @@ fn streams_are_right_without_offloads(workers: usize) {
     two.run("ethtool -K eth0 tx off tso off gso off gro off");
     // The switch's own end: frames that leave there are cut and summed by the kernel.
     lab.switch().run("ethtool -K v2 tx off tso off gso off");
-    streams(&one, &two, 2);
-    streams(&tap, &two, 2);
+    one.streams_with(&two, 2);
+    tap.streams_with(&two, 2);
 }
 
 weft_netns::each_worker_count!(super_frames_cross_whole, streams_are_right_without_offloads);

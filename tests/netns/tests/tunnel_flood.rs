@@ -7,13 +7,7 @@
 //!                           flooder, in the name of 10.99.1.*
 //! ```
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    thread,
-};
-
-use weft_netns::{Datagram, Flow, Site, Sites, Underlay, Watch, each_worker_count, until};
+use weft_netns::{Datagram, Flood, Flow, Site, Sites, Underlay, Watch, each_worker_count, until};
 
 const INITIATION: usize = 148;
 const MORE: u64 = 4_000_000;
@@ -24,34 +18,6 @@ fn switch(site: &Site) -> String {
          [segment.office]\nid = 5010\nvlan = 10\n",
         site.name()
     )
-}
-
-/// One in four is a real initiation of earlier, the others are of the same form, with everything in them spoilt.
-fn garbage(number: u64, template: &Datagram) -> Datagram {
-    let mut datagram = template.clone();
-    let [.., high, low] = number.to_be_bytes();
-    datagram.from = SocketAddr::from((Ipv4Addr::new(10, 99, 1, low), 1000 + u16::from(high)));
-    if number.is_multiple_of(4) {
-        return datagram;
-    }
-    for (at, byte) in datagram.payload.iter_mut().enumerate().skip(4) {
-        *byte ^= number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(at as u32 * 7) as u8;
-    }
-    datagram
-}
-
-/// Sends garbage from a card of its own until it is told to stop, at what pace the card takes it; returns bytes sent.
-fn flood(watch: &mut Watch, template: &Datagram, stop: &AtomicBool, sent: &AtomicU64) {
-    let mut number = 0;
-    while !stop.load(Relaxed) {
-        for _ in 0..16 {
-            number += 1;
-            let datagram = garbage(number, template);
-            watch.send(&datagram);
-            sent.fetch_add(datagram.frame().len() as u64, Relaxed);
-        }
-        thread::yield_now();
-    }
 }
 
 /// The site's answers to the flooder's addresses leave by a route of their own, so that they can be counted.
@@ -100,11 +66,9 @@ fn a_tunnel_and_a_handshake_outlive_a_flood(workers: usize) {
     let two = sites[1].host("tap-b", "10.0.0.2/24");
     one.wait_for_ping("10.0.0.2");
     let flows = [Flow::start(&one, &two, "10.0.0.2"), Flow::start(&two, &one, "10.0.0.1")];
-    let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
-    thread::scope(|scope| {
-        scope.spawn(|| flood(&mut watch, &template, &stop, &sent));
-        let stopped = Stop(&stop);
-        until("the flood runs", || sent.load(Relaxed) > 200_000);
+    let flood = Flood::of(template);
+    flood.beside(&mut watch, || {
+        until("the flood runs", || flood.bytes() > 200_000);
         flows.into_iter().for_each(|flow| {
             flow.wait_for(MORE);
             flow.finish();
@@ -113,23 +77,13 @@ fn a_tunnel_and_a_handshake_outlive_a_flood(workers: usize) {
         sites[0].daemon_mut().kill9();
         sites[0].daemon_mut().restart();
         sites.wait_for_tunnels();
-        drop(stopped);
     });
-    let (sent, answered) = (sent.into_inner(), answered(&sites[1]));
+    let (sent, answered) = (flood.bytes(), answered(&sites[1]));
     assert!(answered <= sent, "{answered} bytes were answered to {sent}");
     let status = sites[1].ctl().json("status");
     let refused = status["vpn"]["refused"].as_object().expect("refusals are counted");
     let refused: u64 = refused.values().filter_map(serde_json::Value::as_u64).sum();
     assert!(refused > 1000, "{status}");
-}
-
-/// Ends the flood however the test ends.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Relaxed);
-    }
 }
 
 each_worker_count!(a_tunnel_and_a_handshake_outlive_a_flood);

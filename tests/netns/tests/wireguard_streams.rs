@@ -23,14 +23,7 @@ impl Scene {
     fn new(program: Program, workers: usize) -> Self {
         let mut sites = Underlay::between(2).workers(workers).build();
         let key = ClientKey::new(&sites[1]);
-        let text = format!(
-            "[port.web]\ntype = \"tap\"\ndevice = \"tap-a\"\nvlan = {{ access = 10 }}\n\
-             [wireguard.road]\nvlan = 10\naddress = [\"10.10.0.1/24\"]\n\
-             listen = \"[::]:51900\"\nprivate-key-file = \"{}\"\n\
-             [wireguard.road.peer.alice]\npublic-key = \"{}\"\nallowed-ips = [\"10.10.0.201/32\"]\n",
-            sites[0].key_file().display(),
-            key.public(),
-        );
+        let text = key.adapter(&sites[0]);
         sites[0].start(&text);
         let web = sites[0].host("tap-a", "10.10.0.5/24");
         let client = Self::client(&sites, program, &key);

@@ -44,25 +44,14 @@ fn dress(lab: &Lab, device: &str) -> (bool, bool) {
 const AS_A_PORT: (bool, bool) = (true, false);
 const AS_BEFORE: (bool, bool) = (false, true);
 
-fn streams(client: &Host, server: &Host, last: u8) {
-    for target in [format!("10.0.0.{last}"), format!("fd00::{last}")] {
-        client.wait_for_ping(&target);
-        for direction in ["", "-R"] {
-            client.iperf(server, &format!("-c {target} -t 1 {direction}"));
-        }
-    }
-    client.assert_no_bad_checksums();
-    server.assert_no_bad_checksums();
-}
-
 fn stacks_talk_with_all_offloads_on(workers: usize) {
     let (lab, daemon, [one, two]) = scene(workers, "xdp");
-    streams(&one, &two, 2);
+    one.streams_with(&two, 2);
     let tap = Host::on_tap(&lab, &daemon, "weft0", "10.0.0.3/24");
     tap.add_ipv6("fd00::3/64");
     daemon.ctl().wait_for_state("host", "up");
     // The TAP hands super-frames over, which are cut for the device.
-    streams(&tap, &two, 2);
+    tap.streams_with(&two, 2);
     for reason in ["oversize", "bad-offload", "unsupported-offload"] {
         for port in ["v1", "v2"] {
             assert_eq!(daemon.ctl().drops(port, "tx", reason), 0, "{port} {reason}");
