@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::{
     clock::{self, wait_until},
     lab::{Lab, Process, run},
+    report::{row, verdict},
     site::{PATIENCE, Site, Tools},
     udp::{self, Count, Rate},
 };
@@ -85,6 +86,31 @@ pub struct Idle {
     pub cpu_percent: f64,
     /// Resident memory, in MiB.
     pub resident_mib: f64,
+}
+
+/// A daemon with peers that are up and idle.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct IdlePeers {
+    /// The number of peers.
+    pub peers: usize,
+    /// What the daemon uses.
+    #[serde(flatten)]
+    pub idle: Idle,
+}
+
+impl IdlePeers {
+    /// Writes it, `what` in words, as a row of a table of aims.
+    pub(crate) fn row(&self, what: &str) -> String {
+        const PERCENT: f64 = 1.0;
+        let Idle { cpu_percent, resident_mib } = self.idle;
+        row(
+            &format!("{what}, processor ({resident_mib:.0} MiB resident)"),
+            &format!("{cpu_percent:.2} % of a core"),
+            &format!("< {PERCENT} %"),
+            &verdict(cpu_percent < PERCENT, || format!("{:.1} % over", cpu_percent - PERCENT)),
+        )
+    }
 }
 
 /// Takes all figures of a site.

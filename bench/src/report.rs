@@ -90,6 +90,14 @@ pub struct Column<F = Figures> {
     pub digits: usize,
 }
 
+impl Column {
+    pub(crate) const PING: Self = Self { head: "ping µs", metric: PING, digits: 0 };
+    pub(crate) const TCP: Self = Self { head: "TCP 1 stream Gb/s", metric: TCP, digits: 2 };
+    pub(crate) const TCP4: Self = Self { head: "TCP 4", metric: TCP4, digits: 2 };
+    pub(crate) const FLOOD: Self =
+        Self { head: "18-byte UDP delivered under flood, kpps", metric: FLOOD, digits: 0 };
+}
+
 /// One aim: a metric of one peer set against the best of others in the same run.
 #[derive(Clone, Copy, Debug)]
 pub struct Aim<P: 'static, F = Figures> {

@@ -6,8 +6,8 @@ use super::peer::Peer;
 use crate::{
     probe::Idle,
     report::{
-        Aim, CPU, CPU_SMALL, Column, Compare, FLOOD, Head, PING, Samples, TCP, TCP4, aims_table,
-        row, verdict,
+        Aim, CPU, CPU_SMALL, Column, Compare, FLOOD, Head, PING, Samples, TCP, aims_table, row,
+        verdict,
     },
 };
 
@@ -37,9 +37,9 @@ pub(super) struct IdlePorts {
 }
 
 const COLUMNS: &[Column] = &[
-    Column { head: "ping µs", metric: PING, digits: 0 },
-    Column { head: "TCP 1 stream Gb/s", metric: TCP, digits: 2 },
-    Column { head: "TCP 4", metric: TCP4, digits: 2 },
+    Column::PING,
+    Column::TCP,
+    Column::TCP4,
     Column { head: "18-byte UDP delivered, kpps", metric: FLOOD, digits: 0 },
     Column { head: "switch CPU µs each", metric: CPU_SMALL, digits: 2 },
     Column { head: "switch CPU s per GB", metric: CPU, digits: 2 },

@@ -12,7 +12,7 @@ use crate::{
     clock::{self, wait_until},
     gateways::{DEVICE, Ends, Underlay},
     lab::Lab,
-    probe::{self, Idle},
+    probe::{self, Idle, IdlePeers},
     report::{row, verdict},
     site::{PATIENCE, Tools},
     udp::{self, Arrivals, Count},
@@ -38,17 +38,6 @@ pub(super) struct Rekey {
     pub(super) repeated: u64,
     /// Rekeys meanwhile.
     pub(super) rekeys: usize,
-}
-
-/// A daemon with peers that are up and idle.
-#[derive(Clone, Copy, Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) struct IdlePeers {
-    /// The number of peers.
-    pub(super) peers: usize,
-    /// What the daemon uses.
-    #[serde(flatten)]
-    pub(super) idle: Idle,
 }
 
 /// A daemon with many peers in its configuration, none of which answers.
@@ -209,20 +198,6 @@ impl Rekey {
             ),
             "0",
             &verdict(*lost == 0, || format!("{lost} over")),
-        )
-    }
-}
-
-impl IdlePeers {
-    /// Writes it as a row of a table of aims.
-    pub(super) fn rows(&self) -> String {
-        const PERCENT: f64 = 1.0;
-        let Self { peers, idle: Idle { cpu_percent, resident_mib } } = self;
-        row(
-            &format!("{peers} idle peers, processor ({resident_mib:.0} MiB resident)"),
-            &format!("{cpu_percent:.2} % of a core"),
-            &format!("< {PERCENT} %"),
-            &verdict(*cpu_percent < PERCENT, || format!("{:.1} % over", cpu_percent - PERCENT)),
         )
     }
 }

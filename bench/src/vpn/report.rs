@@ -5,14 +5,17 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{
-    endurance::{IdlePeers, ManyPeers, Rekey},
+    endurance::{ManyPeers, Rekey},
     flood::Flood,
     moves::Moves,
     peer::{ENCRYPTED, Peer},
 };
-use crate::gateways::Underlay;
-use crate::report::{
-    Aim, BEST, CPU, Column, Compare, FLOOD, Head, Metric, PING, Samples, TCP, TCP4, aims_table,
+use crate::{
+    gateways::Underlay,
+    probe::IdlePeers,
+    report::{
+        Aim, BEST, CPU, Column, Compare, FLOOD, Head, Metric, PING, Samples, TCP, TCP4, aims_table,
+    },
 };
 
 /// Everything measured side by side in one bench.
@@ -54,10 +57,10 @@ pub(super) struct Endurance {
 }
 
 const COLUMNS: &[Column] = &[
-    Column { head: "ping µs", metric: PING, digits: 0 },
-    Column { head: "TCP 1 stream Gb/s", metric: TCP, digits: 2 },
-    Column { head: "TCP 4", metric: TCP4, digits: 2 },
-    Column { head: "18-byte UDP delivered under flood, kpps", metric: FLOOD, digits: 0 },
+    Column::PING,
+    Column::TCP,
+    Column::TCP4,
+    Column::FLOOD,
     Column { head: "at the best rate", metric: BEST, digits: 0 },
     Column { head: "CPU s per GB, both ends", metric: CPU, digits: 2 },
 ];
@@ -119,7 +122,7 @@ impl Endurance {
             self.rekey.as_ref().map(Rekey::rows),
             self.flood.as_ref().map(Flood::rows),
             self.moves.as_ref().map(Moves::rows),
-            self.idle.as_ref().map(IdlePeers::rows),
+            self.idle.as_ref().map(|idle| idle.row(&format!("{} idle peers", idle.peers))),
             self.many.as_ref().map(ManyPeers::rows),
         ];
         let Head { date, kernel, cores, .. } = &self.head;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use serde::Serialize;
 
 use super::{
     crowd::{self, CONNECTED},
@@ -12,23 +11,11 @@ use super::{
 use crate::{
     gateways::{Ends, Underlay},
     lab::Lab,
-    probe::{self, Idle},
-    report::{row, verdict},
+    probe::{self, IdlePeers},
     site::Tools,
     storm::SENDERS,
     userspace::{Key, PORT},
 };
-
-/// A server with clients that are connected and idle.
-#[derive(Clone, Copy, Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) struct IdlePeers {
-    /// The number of clients.
-    pub(super) peers: usize,
-    /// What the daemon uses.
-    #[serde(flatten)]
-    pub(super) idle: Idle,
-}
 
 /// Lets `count` clients connect, and watches the server while they send nothing but keepalives.
 ///
@@ -61,22 +48,4 @@ pub(super) fn idle(lab: &Lab, tools: &Tools, count: u16) -> Result<IdlePeers> {
     let idle = probe::watch_idle(&server, WATCHED)?;
     lab.ensure_running(&crowd)?;
     Ok(IdlePeers { peers: peers.len(), idle })
-}
-
-impl IdlePeers {
-    /// Writes it as a row of a table of aims.
-    pub(super) fn rows(&self) -> String {
-        const PERCENT: f64 = 1.0;
-        let Self { peers, idle: Idle { cpu_percent, resident_mib } } = self;
-        let every = crowd::KEEPALIVE.as_secs();
-        row(
-            &format!(
-                "{peers} connected clients, a keepalive each {every} s, processor \
-                 ({resident_mib:.0} MiB resident)"
-            ),
-            &format!("{cpu_percent:.2} % of a core"),
-            &format!("< {PERCENT} %"),
-            &verdict(*cpu_percent < PERCENT, || format!("{:.1} % over", cpu_percent - PERCENT)),
-        )
-    }
 }

@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
-use super::{idle::IdlePeers, server::Server};
-use crate::report::{
-    Aim, CPU, Column, Compare, FLOOD, Head, Metric, PING, Samples, TCP, TCP4, aims_table,
+use super::{crowd::KEEPALIVE, server::Server};
+use crate::{
+    probe::IdlePeers,
+    report::{Aim, CPU, Column, Compare, Head, Metric, PING, Samples, TCP, TCP4, aims_table},
 };
 
 /// Everything measured in one bench.
@@ -40,10 +41,10 @@ pub(super) struct Alone {
 }
 
 const COLUMNS: &[Column] = &[
-    Column { head: "ping µs", metric: PING, digits: 0 },
-    Column { head: "TCP 1 stream Gb/s", metric: TCP, digits: 2 },
-    Column { head: "TCP 4", metric: TCP4, digits: 2 },
-    Column { head: "18-byte UDP delivered under flood, kpps", metric: FLOOD, digits: 0 },
+    Column::PING,
+    Column::TCP,
+    Column::TCP4,
+    Column::FLOOD,
     Column { head: "CPU s per GB, the server", metric: CPU, digits: 2 },
 ];
 
@@ -94,7 +95,11 @@ impl Alone {
     /// Writes what was measured as a table of aims.
     pub(super) fn markdown(&self) -> String {
         let Head { date, kernel, cores, .. } = &self.head;
-        let rows = self.idle.as_ref().map(IdlePeers::rows).unwrap_or_default();
+        let what = |idle: &IdlePeers| {
+            let every = KEEPALIVE.as_secs();
+            idle.row(&format!("{} connected clients, a keepalive each {every} s", idle.peers))
+        };
+        let rows = self.idle.as_ref().map(what).unwrap_or_default();
         format!("{date}, Linux {kernel}, {cores} cores; weft alone.\n") + &aims_table(&rows)
     }
 }
