@@ -7,6 +7,7 @@ pub(crate) mod driver;
 mod host;
 pub(crate) mod memory;
 mod raw;
+mod tags;
 mod transfer;
 pub(crate) mod tunnel;
 
@@ -21,6 +22,7 @@ use std::{
 
 pub(crate) use host::{Host, enter, ip};
 pub(crate) use raw::{Raw, RawTap};
+pub(crate) use tags::put_tags_on;
 pub(crate) use transfer::Transfer;
 use weft_core::DropReason;
 use weft_ports::{
