@@ -166,7 +166,10 @@ fn switch_comes_and_goes(mode: &str, end: VhostEnd) {
     for signal in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGKILL] {
         let host = host(&lab, &daemon);
         guest.wait_for_ping("10.0.0.9");
-        guest.run("(ping -f -s 1000 10.0.0.9 >/dev/null 2>&1 &) ; sleep 0.2");
+        let sent = || daemon.ctl().port("g")["rx"]["frames"].as_u64().expect("frames are counted");
+        let before = sent();
+        guest.run("(ping -f -s 1000 10.0.0.9 >/dev/null 2>&1 &)");
+        until("the guest is sending", || sent() > before + 100);
         daemon.end_by(signal);
         drop(host);
         until("the guest's link is down", || {
