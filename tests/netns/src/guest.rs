@@ -185,10 +185,28 @@ impl Guest {
     /// When it does not.
     #[track_caller]
     pub fn reboot(&mut self) {
+        self.boot_again(|guest, _| {
+            writeln!(guest.shell, "0 reboot -f").expect("the guest's serial port takes a line");
+        });
+    }
+
+    /// Resets the machine, whatever the guest is at, and waits until it takes commands.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[track_caller]
+    pub fn reset(&mut self) {
+        self.boot_again(|_, qmp| {
+            qmp.run("system_reset", &json!({}));
+        });
+    }
+
+    #[track_caller]
+    fn boot_again(&mut self, begin: impl FnOnce(&mut Self, &mut Qmp)) {
         let mut qmp = Qmp::connect(&self.lab.join(format!("{}.qmp", self.name)));
         qmp.run("set-action", &json!({"reboot": "reset"}));
         let said = self.process.log.len();
-        writeln!(self.shell, "0 reboot -f").expect("the guest's serial port takes a line");
+        begin(self, &mut qmp);
         let found = self.process.log.find(said, BOOT, |line| line.contains(READY));
         assert!(found.is_some(), "guest {} does not boot again", self.name);
     }

@@ -71,11 +71,15 @@ fn a_guest_that_boots_again_keeps_its_port() {
     for _ in 0..2 {
         guest.set_address("10.0.0.1/24");
         guest.wait_for_ping("10.0.0.9");
-        // Until the guest is up again these find nobody, or a ring that nobody serves any more.
+        // Until the guest is up again these find nobody, or a ring that nobody serves any more. The guest does not shut
+        // its card down beside them: Linux 6.1.192 turns for ever in `virtnet_poll` when its queue breaks meanwhile.
         let pings = Process::start_line(host.space(), "ping -q -f 10.0.0.1");
-        guest.reboot();
+        guest.reset();
         drop(pings);
     }
+    guest.set_address("10.0.0.1/24");
+    guest.wait_for_ping("10.0.0.9");
+    guest.reboot();
     guest.set_address("10.0.0.1/24");
     guest.wait_for_ping("10.0.0.9");
     let server = host.iperf_server();
