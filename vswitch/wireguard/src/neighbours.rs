@@ -1,8 +1,12 @@
 //! Who in the VLAN has which address: asked for when a packet needs it, kept while it answers. RFC 826, RFC 4861 §7.3. Bounded,
-//! whatever is asked for: unknown addresses, known ones and the packets that wait each have a limit, and no peer and no asker
-//! can fill it for all. Writes no frame.
+//! whatever is asked for: unknown addresses, known ones and the packets that wait each have a limit, and where it is reached
+//! what is needed least makes way, so that no peer, no asker and no answerer can fill it for all. Writes no frame.
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    net::IpAddr,
+    time::Duration,
+};
 
 use foldhash::fast::RandomState;
 use weft_vlan::MacAddr;
@@ -19,7 +23,7 @@ const UNKNOWN_MAX: usize = 256;
 const WAITING_EACH: usize = 8;
 const WAITING_MAX: usize = 512;
 /// What one peer may have of both.
-const SHARE: Share = Share { unknown: UNKNOWN_MAX / 4, waiting: WAITING_MAX / 4 };
+const SHARE: Share = Share { asked: UNKNOWN_MAX / 4, waiting: WAITING_MAX / 4 };
 /// How often, and how many times, an address is asked for.
 const EACH: Duration = Duration::from_secs(1);
 const TRIES: u32 = 3;
@@ -33,37 +37,27 @@ const FAILED: Duration = Duration::from_secs(3);
 /// The addresses of the VLAN that are known or asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Neighbours {
-    entries: HashMap<IpAddr, Entry, RandomState>,
+    known: HashMap<IpAddr, Known, RandomState>,
+    /// All that are known, each once: in front those that were not used for longest, or were only since they came to stand
+    /// where they do.
+    order: VecDeque<IpAddr>,
     /// Known entries that only questions have told of.
     askers: usize,
-    /// Entries that are not known.
-    unknown: usize,
+    unknown: HashMap<IpAddr, Unknown, RandomState>,
+    /// The number of the next unknown entry.
+    next: u64,
     waiting: usize,
-    /// Whose packets they are.
+    /// Whose packets they are, and whose were the first to need an address.
     shares: HashMap<PeerId, Share, RandomState>,
+    /// Whose packets had to make room for others'.
+    displaced: Vec<PeerId>,
 }
 
 /// What there is on account of one peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Share {
-    unknown: usize,
+    asked: usize,
     waiting: usize,
-}
-
-#[derive(Debug)]
-enum Entry {
-    Resolving {
-        peer: PeerId,
-        tries: u32,
-        next: Duration,
-        waiting: Vec<Waiting>,
-    },
-    Known(Known),
-    /// The peer is the one whose packet was the first to need it.
-    Failed {
-        peer: PeerId,
-        until: Duration,
-    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -71,11 +65,34 @@ struct Known {
     mac: MacAddr,
     confirmed: Duration,
     used: Duration,
+    /// When it was used last before it came to stand where it does in the order.
+    placed: Duration,
     /// Whether only a question has told of it.
     is_asker: bool,
     /// Questions since it was confirmed that were not answered, and when the next is due.
     asked: u32,
     next: Duration,
+}
+
+/// An address that is asked for, or that nobody answers for. Older ones have lower numbers.
+#[derive(Debug)]
+struct Unknown {
+    number: u64,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The peer is the one whose packet was the first to need it.
+    Resolving {
+        peer: PeerId,
+        tries: u32,
+        next: Duration,
+        waiting: Vec<Waiting>,
+    },
+    Failed {
+        until: Duration,
+    },
 }
 
 /// A packet that waits for an address.
@@ -111,7 +128,7 @@ pub(crate) enum Heard {
 impl Neighbours {
     /// Looks an address up to send to it.
     pub(crate) fn find(&mut self, now: Duration, ip: IpAddr) -> Found {
-        let Some(Entry::Known(known)) = self.entries.get_mut(&ip) else { return Found::Missing };
+        let Some(known) = self.known.get_mut(&ip) else { return Found::Missing };
         known.used = now;
         self.askers -= usize::from(std::mem::take(&mut known.is_asker));
         if now < known.confirmed + FRESH || now < known.next {
@@ -122,7 +139,8 @@ impl Neighbours {
         Found::Confirm(known.mac)
     }
 
-    /// Has a packet wait for an address that is missing; tells whether it is time to ask for it.
+    /// Has a packet wait for an address that is missing; tells whether it is time to ask for it. Others' packets may have had
+    /// to make room: [`Neighbours::displaced`].
     ///
     /// # Errors
     /// [`Refusal::Unreachable`] when nobody answered just now, [`Refusal::QueueFull`] when too much waits already.
@@ -133,35 +151,37 @@ impl Neighbours {
         waiting: Waiting,
     ) -> Result<bool, Refusal> {
         let peer = waiting.peer;
-        let share = self.shares.get(&peer).copied().unwrap_or_default();
-        if self.waiting >= WAITING_MAX || share.waiting >= SHARE.waiting {
-            return Err(Refusal::QueueFull);
-        }
-        match self.entries.get_mut(&ip) {
-            Some(Entry::Failed { until, .. }) if now < *until => return Err(Refusal::Unreachable),
-            Some(Entry::Resolving { waiting: queue, .. }) => {
-                if queue.len() >= WAITING_EACH {
-                    return Err(Refusal::QueueFull);
-                }
-                queue.push(waiting);
-                self.enter_waiting(peer);
-                return Ok(false);
-            }
-            Some(Entry::Failed { peer, .. }) => {
-                let before = *peer;
-                self.leave_unknown(before);
-            }
-            _ if self.unknown >= UNKNOWN_MAX || share.unknown >= SHARE.unknown => {
+        match self.unknown.get(&ip).map(|unknown| &unknown.state) {
+            Some(State::Failed { until }) if now < *until => return Err(Refusal::Unreachable),
+            Some(State::Resolving { waiting, .. }) if waiting.len() >= WAITING_EACH => {
                 return Err(Refusal::QueueFull);
             }
             _ => {}
         }
-        let entry = Entry::Resolving { peer, tries: 1, next: now + EACH, waiting: vec![waiting] };
-        self.entries.insert(ip, entry);
-        self.unknown += 1;
-        self.shares.entry(peer).or_default().unknown += 1;
+        let is_asked =
+            matches!(self.unknown.get(&ip), Some(Unknown { state: State::Resolving { .. }, .. }));
+        if !is_asked {
+            self.unknown.remove(&ip);
+            self.make_room_to_ask(peer)?;
+        }
+        self.make_room_to_wait(peer)?;
         self.enter_waiting(peer);
+        if let Some(Unknown { state: State::Resolving { waiting: queue, .. }, .. }) =
+            self.unknown.get_mut(&ip)
+        {
+            queue.push(waiting);
+            return Ok(false);
+        }
+        let state = State::Resolving { peer, tries: 1, next: now + EACH, waiting: vec![waiting] };
+        self.unknown.insert(ip, Unknown { number: self.next, state });
+        self.next += 1;
+        self.shares.entry(peer).or_default().asked += 1;
         Ok(true)
+    }
+
+    /// Returns whose packets had to make room for others' since this was asked last.
+    pub(crate) fn displaced(&mut self) -> impl Iterator<Item = PeerId> {
+        self.displaced.drain(..)
     }
 
     /// Notes who has an address; returns what waited for it, in order.
@@ -172,39 +192,21 @@ impl Neighbours {
         mac: MacAddr,
         how: Heard,
     ) -> Vec<Waiting> {
-        let is_asker = how == Heard::Question;
-        let known = Known { mac, confirmed: now, used: now, is_asker, asked: 0, next: now };
-        let known_now = self.entries.len() - self.unknown;
-        match self.entries.get_mut(&ip) {
-            Some(Entry::Known(before)) => {
-                if how != Heard::Hint || before.mac == mac {
-                    let is_asker = before.is_asker;
-                    *before = Known { used: before.used, is_asker, ..known };
-                }
-                return Vec::new();
+        if let Some(known) = self.known.get_mut(&ip) {
+            if how != Heard::Hint || known.mac == mac {
+                *known = Known { mac, confirmed: now, asked: 0, next: now, ..*known };
             }
-            _ if known_now >= KNOWN_MAX => return Vec::new(),
-            None if how != Heard::Question || self.askers >= ASKERS_MAX => return Vec::new(),
-            None => {
-                self.askers += 1;
-                self.entries.insert(ip, Entry::Known(known));
-                return Vec::new();
-            }
-            Some(_) => {}
+            return Vec::new();
         }
         // Somebody's packet has asked for it.
-        match self.entries.insert(ip, Entry::Known(Known { is_asker: false, ..known })) {
-            Some(Entry::Resolving { peer, waiting, .. }) => {
-                self.leave_unknown(peer);
-                waiting.iter().for_each(|waiting| self.leave_waiting(waiting.peer));
-                waiting
-            }
-            Some(Entry::Failed { peer, .. }) => {
-                self.leave_unknown(peer);
-                Vec::new()
-            }
-            _ => Vec::new(),
+        if let Some(Unknown { state, .. }) = self.unknown.remove(&ip) {
+            self.enter_known(now, ip, mac, false);
+            return self.release(state);
         }
+        if how == Heard::Question && self.askers < ASKERS_MAX && self.known.len() < KNOWN_MAX {
+            self.enter_known(now, ip, mac, true);
+        }
+        Vec::new()
     }
 
     /// Asks again where it is time to, gives up where nobody answers, and forgets what nobody needs.
@@ -212,37 +214,125 @@ impl Neighbours {
         &mut self,
         now: Duration,
         mut ask: impl FnMut(IpAddr),
-        mut unreachable: impl FnMut(Waiting),
+        unreachable: impl FnMut(Waiting),
     ) {
-        let mut entries = std::mem::take(&mut self.entries);
-        entries.retain(|ip, entry| match entry {
-            Entry::Resolving { peer, tries, next, waiting } => {
-                if now >= *next && *tries < TRIES {
-                    *tries += 1;
-                    *next = now + EACH;
-                    ask(*ip);
-                } else if now >= *next {
-                    waiting.iter().for_each(|waiting| self.leave_waiting(waiting.peer));
-                    waiting.drain(..).for_each(&mut unreachable);
-                    *entry = Entry::Failed { peer: *peer, until: now + FAILED };
-                }
+        let mut given_up = Vec::new();
+        self.unknown.retain(|ip, Unknown { state, .. }| match state {
+            State::Resolving { tries, next, .. } if now >= *next && *tries < TRIES => {
+                *tries += 1;
+                *next = now + EACH;
+                ask(*ip);
                 true
             }
-            Entry::Known(known) => {
-                let is_silent = known.asked >= TRIES && now >= known.next;
-                let stays = !is_silent && now < known.used.max(known.confirmed) + UNUSED;
-                self.askers -= usize::from(known.is_asker && !stays);
-                stays
+            State::Resolving { next, .. } if now >= *next => {
+                given_up.push(std::mem::replace(state, State::Failed { until: now + FAILED }));
+                true
             }
-            Entry::Failed { peer, until } => {
-                let stays = now < *until;
-                if !stays {
-                    self.leave_unknown(*peer);
-                }
-                stays
-            }
+            State::Resolving { .. } => true,
+            State::Failed { until } => now < *until,
         });
-        self.entries = entries;
+        given_up.into_iter().flat_map(|state| self.release(state)).for_each(unreachable);
+        self.known.retain(|_, known| {
+            let is_silent = known.asked >= TRIES && now >= known.next;
+            let stays = !is_silent && now < known.used.max(known.confirmed) + UNUSED;
+            self.askers -= usize::from(known.is_asker && !stays);
+            stays
+        });
+        if self.order.len() > self.known.len() {
+            self.order.retain(|ip| self.known.contains_key(ip));
+        }
+    }
+
+    fn enter_known(&mut self, now: Duration, ip: IpAddr, mac: MacAddr, is_asker: bool) {
+        self.make_room_to_know();
+        let known =
+            Known { mac, confirmed: now, used: now, placed: now, is_asker, asked: 0, next: now };
+        self.known.insert(ip, known);
+        self.order.push_back(ip);
+        self.askers += usize::from(is_asker);
+    }
+
+    /// Forgets who was not used for longest, if there is no room. Whoever was used since it came to stand in front stands at
+    /// the back again: each use makes for one such step at most.
+    fn make_room_to_know(&mut self) {
+        while self.known.len() >= KNOWN_MAX {
+            let Some(ip) = self.order.pop_front() else { return };
+            let Some(known) = self.known.get_mut(&ip) else { continue };
+            if known.used > known.placed {
+                known.placed = known.used;
+                self.order.push_back(ip);
+            } else {
+                self.askers -= usize::from(known.is_asker);
+                self.known.remove(&ip);
+            }
+        }
+    }
+
+    /// Makes room for one more address that is asked for: the oldest that nobody answers for makes way, or else the oldest of
+    /// the peer that asks for most.
+    fn make_room_to_ask(&mut self, peer: PeerId) -> Result<(), Refusal> {
+        let own = self.share(peer).asked;
+        if own >= SHARE.asked {
+            return Err(Refusal::QueueFull);
+        }
+        if self.unknown.len() < UNKNOWN_MAX {
+            return Ok(());
+        }
+        let oldest = |entries: &HashMap<_, Unknown, _>, of: &dyn Fn(&State) -> bool| {
+            let entries = entries.iter().filter(|(_, unknown)| of(&unknown.state));
+            entries.min_by_key(|(_, unknown)| unknown.number).map(|(ip, _)| *ip)
+        };
+        let failed = oldest(&self.unknown, &|state| matches!(state, State::Failed { .. }));
+        let victim = failed.or_else(|| {
+            let (greedy, most) = self.shares.iter().max_by_key(|(_, share)| share.asked)?;
+            let is_theirs =
+                |state: &State| matches!(state, State::Resolving { peer, .. } if peer == greedy);
+            (most.asked > own + 1).then(|| oldest(&self.unknown, &is_theirs)).flatten()
+        });
+        let Unknown { state, .. } =
+            victim.and_then(|ip| self.unknown.remove(&ip)).ok_or(Refusal::QueueFull)?;
+        for waiting in self.release(state) {
+            self.displaced.push(waiting.peer);
+        }
+        Ok(())
+    }
+
+    /// Makes room for one more packet that waits: the oldest of the peer of which most wait makes way.
+    fn make_room_to_wait(&mut self, peer: PeerId) -> Result<(), Refusal> {
+        let own = self.share(peer).waiting;
+        if own >= SHARE.waiting {
+            return Err(Refusal::QueueFull);
+        }
+        if self.waiting < WAITING_MAX {
+            return Ok(());
+        }
+        let most = self.shares.iter().max_by_key(|(_, share)| share.waiting);
+        let (&greedy, _) =
+            most.filter(|(_, share)| share.waiting > own + 1).ok_or(Refusal::QueueFull)?;
+        let queues = self.unknown.values_mut().filter_map(|unknown| match &mut unknown.state {
+            State::Resolving { waiting, .. } => {
+                let at = waiting.iter().position(|waiting| waiting.peer == greedy)?;
+                Some((unknown.number, waiting, at))
+            }
+            State::Failed { .. } => None,
+        });
+        let (_, queue, at) = queues.min_by_key(|(number, ..)| *number).ok_or(Refusal::QueueFull)?;
+        queue.remove(at);
+        self.leave_waiting(greedy);
+        self.displaced.push(greedy);
+        Ok(())
+    }
+
+    fn share(&self, peer: PeerId) -> Share {
+        self.shares.get(&peer).copied().unwrap_or_default()
+    }
+
+    /// Returns what waited for an address that is not asked for any more.
+    fn release(&mut self, state: State) -> Vec<Waiting> {
+        let State::Resolving { peer, waiting, .. } = state else { return Vec::new() };
+        self.take_back(peer, Share { asked: 1, waiting: 0 });
+        waiting.iter().for_each(|waiting| self.leave_waiting(waiting.peer));
+        waiting
     }
 
     fn enter_waiting(&mut self, peer: PeerId) {
@@ -252,17 +342,12 @@ impl Neighbours {
 
     fn leave_waiting(&mut self, peer: PeerId) {
         self.waiting -= 1;
-        self.take_back(peer, Share { unknown: 0, waiting: 1 });
-    }
-
-    fn leave_unknown(&mut self, peer: PeerId) {
-        self.unknown -= 1;
-        self.take_back(peer, Share { unknown: 1, waiting: 0 });
+        self.take_back(peer, Share { asked: 0, waiting: 1 });
     }
 
     fn take_back(&mut self, peer: PeerId, part: Share) {
         let Some(share) = self.shares.get_mut(&peer) else { return };
-        share.unknown -= part.unknown;
+        share.asked -= part.asked;
         share.waiting -= part.waiting;
         if *share == Share::default() {
             self.shares.remove(&peer);
@@ -271,155 +356,4 @@ impl Neighbours {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 5]);
-    const OTHER: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 6]);
-
-    fn ip(last: u32) -> IpAddr {
-        std::net::Ipv4Addr::from_bits(0x0a0a_0000 + last).into()
-    }
-
-    fn packet(byte: u8) -> Waiting {
-        packet_of(1, byte)
-    }
-
-    fn packet_of(peer: u32, byte: u8) -> Waiting {
-        Waiting { packet: vec![byte], peer: PeerId::new(peer).unwrap() }
-    }
-
-    fn secs(secs: u64) -> Duration {
-        Duration::from_secs(secs)
-    }
-
-    /// Ticks; returns who is asked for and what is given up.
-    fn tick(neighbours: &mut Neighbours, now: Duration) -> (Vec<IpAddr>, Vec<u8>) {
-        let (mut asked, mut given_up) = (vec![], vec![]);
-        neighbours.tick(now, |ip| asked.push(ip), |waiting| given_up.push(waiting.packet[0]));
-        (asked, given_up)
-    }
-
-    #[test]
-    fn packets_wait_in_order_for_the_answer() {
-        let mut neighbours = Neighbours::default();
-        assert_eq!(neighbours.wait(secs(1), ip(5), packet(1)), Ok(true));
-        assert_eq!(neighbours.wait(secs(1), ip(5), packet(2)), Ok(false));
-        let sent = neighbours.heard(secs(2), ip(5), MAC, Heard::Statement);
-        assert_eq!(sent.iter().map(|waiting| waiting.packet[0]).collect::<Vec<_>>(), [1, 2]);
-        assert_eq!(neighbours.find(secs(2), ip(5)), Found::At(MAC));
-        assert_eq!((neighbours.waiting, neighbours.unknown), (0, 0));
-    }
-
-    #[test]
-    fn who_does_not_answer_is_asked_three_times_and_then_left_alone() {
-        let mut neighbours = Neighbours::default();
-        neighbours.wait(secs(1), ip(5), packet(1)).unwrap();
-        assert_eq!(tick(&mut neighbours, secs(1)), (vec![], vec![]));
-        assert_eq!(tick(&mut neighbours, secs(2)), (vec![ip(5)], vec![]));
-        assert_eq!(tick(&mut neighbours, secs(3)), (vec![ip(5)], vec![]));
-        assert_eq!(tick(&mut neighbours, secs(4)), (vec![], vec![1]));
-        assert_eq!(neighbours.wait(secs(5), ip(5), packet(2)), Err(Refusal::Unreachable));
-        assert_eq!(neighbours.wait(secs(7), ip(5), packet(2)), Ok(true));
-        assert_eq!((neighbours.waiting, neighbours.unknown), (1, 1));
-    }
-
-    #[test]
-    fn what_was_heard_long_ago_is_asked_again_while_it_is_used() {
-        let mut neighbours = Neighbours::default();
-        neighbours.heard(secs(1), ip(5), MAC, Heard::Question);
-        assert_eq!(neighbours.find(secs(30), ip(5)), Found::At(MAC));
-        assert_eq!(neighbours.find(secs(31), ip(5)), Found::Confirm(MAC));
-        assert_eq!(neighbours.find(secs(31), ip(5)), Found::At(MAC));
-        neighbours.heard(secs(32), ip(5), MAC, Heard::Statement);
-        assert_eq!(neighbours.find(secs(40), ip(5)), Found::At(MAC));
-        for at in [62, 63, 64] {
-            assert_eq!(neighbours.find(secs(at), ip(5)), Found::Confirm(MAC), "{at}");
-        }
-        tick(&mut neighbours, secs(65));
-        assert_eq!(neighbours.find(secs(65), ip(5)), Found::Missing);
-    }
-
-    #[test]
-    fn only_who_is_sent_to_is_remembered() {
-        let mut neighbours = Neighbours::default();
-        neighbours.heard(secs(1), ip(5), MAC, Heard::Statement);
-        assert_eq!(neighbours.find(secs(1), ip(5)), Found::Missing);
-        neighbours.heard(secs(1), ip(5), MAC, Heard::Question);
-        neighbours.heard(secs(2), ip(5), OTHER, Heard::Hint);
-        assert_eq!(neighbours.find(secs(2), ip(5)), Found::At(MAC));
-        neighbours.heard(secs(3), ip(5), OTHER, Heard::Statement);
-        assert_eq!(neighbours.find(secs(3), ip(5)), Found::At(OTHER));
-        tick(&mut neighbours, secs(304));
-        assert_eq!(neighbours.find(secs(304), ip(5)), Found::Missing);
-    }
-
-    #[test]
-    fn memory_is_bounded_whatever_is_asked_for() {
-        let mut neighbours = Neighbours::default();
-        let wait = |neighbours: &mut Neighbours, now, at: u32| {
-            neighbours.wait(secs(now), ip(at / 9), packet_of(at % 7, 0)).is_ok()
-        };
-        let waiting = (0..10_000).filter(|&at| wait(&mut neighbours, 1, at));
-        assert_eq!(waiting.count(), WAITING_MAX);
-        for at in 0..10_000 {
-            neighbours.heard(secs(1), ip(70_000 + at), MAC, Heard::Question);
-        }
-        assert_eq!(neighbours.entries.len() - neighbours.unknown, ASKERS_MAX);
-        for now in 2..8 {
-            tick(&mut neighbours, secs(now));
-        }
-        assert_eq!((neighbours.waiting, neighbours.unknown), (0, 0));
-        assert!(neighbours.shares.is_empty());
-        for at in 0..10_000 {
-            let _ = neighbours.wait(secs(8), ip(at), packet_of(at % 7, 0));
-        }
-        assert_eq!(neighbours.unknown, UNKNOWN_MAX);
-        for at in 0..10_000 {
-            let _ = neighbours.wait(secs(9), ip(at), packet_of(at % 7, 0));
-            neighbours.heard(secs(9), ip(at), MAC, Heard::Statement);
-        }
-        assert_eq!(neighbours.entries.len() - neighbours.unknown, KNOWN_MAX);
-        tick(&mut neighbours, secs(400));
-        assert_eq!(neighbours.askers, 0);
-    }
-
-    #[test]
-    fn questions_leave_room_for_those_that_packets_go_to() {
-        let mut neighbours = Neighbours::default();
-        for at in 0..10_000 {
-            neighbours.heard(secs(1), ip(70_000 + at), MAC, Heard::Question);
-        }
-        assert_eq!(neighbours.wait(secs(1), ip(5), packet(1)), Ok(true));
-        assert_eq!(neighbours.heard(secs(1), ip(5), OTHER, Heard::Statement).len(), 1);
-        assert_eq!(neighbours.find(secs(1), ip(5)), Found::At(OTHER));
-        // Whoever is sent to has not only asked: there is room for another asker.
-        assert_eq!(neighbours.find(secs(1), ip(70_000)), Found::At(MAC));
-        neighbours.heard(secs(1), ip(90_000), MAC, Heard::Question);
-        assert_eq!(neighbours.find(secs(1), ip(90_000)), Found::At(MAC));
-    }
-
-    #[test]
-    fn one_peer_that_asks_for_much_leaves_room_for_others() {
-        let mut neighbours = Neighbours::default();
-        for at in 0..10_000 {
-            let _ = neighbours.wait(secs(1), ip(1000 + at), packet_of(1, 0));
-        }
-        assert_eq!(neighbours.wait(secs(1), ip(5), packet_of(1, 0)), Err(Refusal::QueueFull));
-        assert_eq!(neighbours.wait(secs(1), ip(5), packet_of(2, 0)), Ok(true));
-        for _ in 0..10_000 {
-            let _ = neighbours.wait(secs(1), ip(1000), packet_of(1, 0));
-        }
-        assert_eq!(neighbours.wait(secs(1), ip(5), packet_of(2, 0)), Ok(false));
-        // What is asked for again later is the new asker's.
-        for now in 2..5 {
-            tick(&mut neighbours, secs(now));
-        }
-        assert_eq!(neighbours.wait(secs(4), ip(1000), packet_of(2, 0)), Err(Refusal::Unreachable));
-        assert_eq!(neighbours.wait(secs(7), ip(1000), packet_of(2, 0)), Ok(true));
-        for now in 8..15 {
-            tick(&mut neighbours, secs(now));
-        }
-        assert!(neighbours.shares.is_empty());
-    }
-}
+mod tests;

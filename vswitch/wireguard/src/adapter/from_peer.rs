@@ -185,7 +185,11 @@ impl Adapter {
         out: &mut Outbox,
     ) -> Result<Onward, Refusal> {
         let waiting = Waiting { packet: bytes.to_vec(), peer };
-        match self.neighbours.wait(now, neighbour, waiting) {
+        let waits = self.neighbours.wait(now, neighbour, waiting);
+        for displaced in self.neighbours.displaced() {
+            *self.lost.entry((displaced, Refusal::QueueFull)).or_default() += 1;
+        }
+        match waits {
             Ok(true) => self.ask(neighbour, None, out),
             Ok(false) => {}
             Err(refusal) => {

@@ -7,6 +7,7 @@ mod from_vlan;
 mod tests;
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
@@ -65,6 +66,8 @@ pub struct Adapter {
     link_local: Ipv6Addr,
     neighbours: Neighbours,
     pace: Pace,
+    /// Packets that were taken and got nowhere after all.
+    lost: BTreeMap<(PeerId, Refusal), u64>,
 }
 
 /// Who sent a packet, and so hears of what is wrong with it.
@@ -90,7 +93,13 @@ impl Adapter {
     /// Makes an adapter that knows no neighbour yet.
     pub fn new(config: AdapterConfig) -> Self {
         let link_local = nd::link_local(config.mac);
-        Self { config, link_local, neighbours: Neighbours::default(), pace: Pace::default() }
+        Self {
+            config,
+            link_local,
+            neighbours: Neighbours::default(),
+            pace: Pace::default(),
+            lost: BTreeMap::new(),
+        }
     }
 
     /// Returns what it was told of itself.
@@ -154,8 +163,15 @@ impl Adapter {
         neighbours.tick(now, |ip| self.ask(ip, None, out), |waiting| unanswered.push(waiting));
         self.neighbours = neighbours;
         for Waiting { packet: bytes, peer } in unanswered {
+            *self.lost.entry((peer, Refusal::Unreachable)).or_default() += 1;
             self.complain_of(now, Side::Peer(peer), &bytes, out);
         }
+    }
+
+    /// Returns whose packets waited for a neighbour and got nowhere since this was asked last, why, and how many.
+    pub fn take_lost(&mut self) -> impl Iterator<Item = (PeerId, Refusal, u64)> + use<> {
+        let lost = std::mem::take(&mut self.lost);
+        lost.into_iter().map(|((peer, refusal), packets)| (peer, refusal, packets))
     }
 
     fn announce_one(&self, address: IpAddr, out: &mut Outbox) {

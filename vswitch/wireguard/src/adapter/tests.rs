@@ -400,6 +400,9 @@ fn a_neighbour_that_never_answers_makes_its_hosts_unreachable() {
     let read = Packet::read(error).unwrap();
     assert_eq!(error[read.payload..][..2], [3, 1]);
     assert_eq!(error[read.payload + 8..], passed(packet));
+    let lost: Vec<_> = adapter.take_lost().collect();
+    assert_eq!(lost, [(alice(), Refusal::Unreachable, 1)]);
+    assert_eq!(adapter.take_lost().count(), 0);
 }
 
 #[test]
