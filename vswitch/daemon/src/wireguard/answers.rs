@@ -1,5 +1,5 @@
 //! What the adapter says of its own accord, as a queue that frames come from: answers to ARP and ND, ICMP errors, packets
-//! whose neighbour has been found.
+//! whose neighbour has been found. Those whose neighbour was not are refused here.
 
 use std::{os::fd::BorrowedFd, sync::Arc};
 
@@ -26,8 +26,10 @@ impl Receive for Answers {
 
     fn receive<'b>(&'b mut self, scratch: &'b mut Scratch) -> Result<Burst<'b>, Fault> {
         self.taken.clear();
-        self.holds_more = self.site.take_answers(BURST, &mut self.taken);
         let mut builder = scratch.builder();
+        self.holds_more = self.site.take_answers(BURST, &mut self.taken, |reason, packets| {
+            builder.refuse(reason, packets);
+        });
         for frame in &self.taken {
             builder.push(frame, None, None);
         }

@@ -18,7 +18,7 @@ use weft_wireguard::{Adapter, Message, Onward, Opened, Outbox, PeerId, Peers, Re
 
 use super::{
     exit::{Exit, Leaving},
-    site::{ROOM, Site, drop_reason},
+    site::{ROOM, Site, add_drops, drop_reason},
 };
 use crate::clock;
 
@@ -111,9 +111,11 @@ impl Receive for Incoming {
             }
             leaving.clear();
             // Routed packets are no frames that the switch sent: what was dropped of them is what came in.
-            tally.drops.drain(..).for_each(|(reason, frames)| opened.dropped(reason, frames));
+            let drops = tally.drops.drain(..);
+            drops.for_each(|(reason, frames)| add_drops(&mut opened.drops, reason, frames));
             *tally = Tally::default();
-            site.send(&peers, &mut opened.outbox, room);
+            let Opening { outbox, drops, .. } = opened;
+            site.send(&peers, outbox, room, |reason| add_drops(drops, reason, 1));
         }
         let mut builder = scratch.builder();
         for (reason, frames) in opened.drops.drain(..) {
@@ -207,14 +209,9 @@ impl Opening {
                 .check_source(id, &frame[ETHERNET_HEADER..], peers.allowed())
                 .and(Err(congested)),
         };
-        onward.map(Some).inspect_err(|refusal| self.dropped(drop_reason(*refusal), 1))
-    }
-
-    fn dropped(&mut self, reason: DropReason, frames: u64) {
-        match self.drops.iter_mut().find(|(counted, _)| *counted == reason) {
-            Some((_, counted)) => *counted += frames,
-            None => self.drops.push((reason, frames)),
-        }
+        onward.map(Some).inspect_err(|refusal| {
+            add_drops(&mut self.drops, drop_reason(*refusal), 1);
+        })
     }
 }
 

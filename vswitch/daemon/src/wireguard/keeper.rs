@@ -12,11 +12,11 @@ use std::{
     time::Duration,
 };
 
-use weft_ports::udp::Socket;
+use weft_ports::{Tally, udp::Socket};
 use weft_vlan::ETHERNET_HEADER;
 use weft_wireguard::{Adapter, Outbox, Peer, PeerId, RECORD_OVERHEAD, Refusal, Server};
 
-use super::site::{Caller, ROOM, Site};
+use super::site::{Caller, ROOM, Site, drop_reason};
 use crate::clock;
 
 /// How often the timers of peers and neighbours are looked at.
@@ -117,7 +117,7 @@ impl Office {
                 if let Some((len, to)) =
                     peers.get(id).and_then(|peer| peer.initiate(&mut self.room))
                 {
-                    self.site.send_to(&self.room[..len], to);
+                    let _ = self.site.send_to(&self.room[..len], to);
                 }
             }
             Note::Came(id) => {
@@ -139,7 +139,7 @@ impl Office {
         match self.site.server.handshake(now, from, message, &mut self.room) {
             Ok(handled) => {
                 if handled.reply > 0 {
-                    self.site.send_to(&self.room[..handled.reply], from);
+                    let _ = self.site.send_to(&self.room[..handled.reply], from);
                 }
                 if let Some(peer) = handled.came {
                     self.came(&peer);
@@ -157,13 +157,18 @@ impl Office {
     /// A peer has a session: what waited for it goes, and the VLAN hears where its addresses are.
     fn came(&mut self, peer: &Peer) {
         let site = self.site.clone();
-        let (mut frames, mut bytes) = (0, 0);
-        peer.flush(&mut self.room, |record, to| {
-            site.send_to(record, to);
-            frames += 1;
-            bytes += (ETHERNET_HEADER + record.len() - RECORD_OVERHEAD) as u64;
+        let mut sent = Tally::default();
+        peer.flush(&mut self.room, |record, to| match site.send_to(record, to) {
+            Ok(()) => {
+                sent.frames += 1;
+                sent.bytes += (ETHERNET_HEADER + record.len() - RECORD_OVERHEAD) as u64;
+            }
+            Err(refusal) => {
+                site.count(peer.id(), refusal, 1);
+                sent.drops.push((drop_reason(refusal), 1));
+            }
         });
-        site.count_late(peer, frames, bytes);
+        site.count_late(peer, sent);
         let peers = site.server.peers();
         let allowed = peer.allowed();
         site.adapter().announce_peer(allowed.iter(), peers.allowed(), &mut self.outbox);
@@ -177,19 +182,25 @@ impl Office {
         let mut addresses = HashSet::with_capacity(peers.all().len());
         for peer in peers.all() {
             if let Some((len, to)) = peer.tick(now, &mut self.room) {
-                self.site.send_to(&self.room[..len], to);
+                let _ = self.site.send_to(&self.room[..len], to);
             }
-            self.site.count_late(peer, 0, 0);
+            self.site.count_late(peer, Tally::default());
             addresses.extend(peer.endpoint());
         }
         self.site.set_addresses(addresses);
         drop(peers);
-        self.site.adapter().tick(now, &mut self.outbox);
+        let lost = {
+            let mut adapter = self.site.adapter();
+            adapter.tick(now, &mut self.outbox);
+            adapter.take_lost()
+        };
+        self.site.count_unresolved(lost);
         self.send();
     }
 
     fn send(&mut self) {
         let peers = self.site.server.peers();
-        self.site.send(&peers, &mut self.outbox, &mut self.room);
+        // Nothing of it was sent by anybody else.
+        self.site.send(&peers, &mut self.outbox, &mut self.room, |_| {});
     }
 }

@@ -32,9 +32,9 @@ pub(crate) use crate::tunnel::random;
 pub(crate) fn open(site: &Arc<Site>, sockets: &[Socket]) -> io::Result<Opened> {
     let mut rx: Vec<Box<dyn Receive>> = Vec::new();
     let mut tx: Vec<Box<dyn Transmit>> = Vec::new();
-    for socket in sockets {
+    for (position, socket) in sockets.iter().enumerate() {
         rx.push(Box::new(Incoming::new(site.clone(), socket)));
-        tx.push(Box::new(Outgoing::new(site.clone(), socket)));
+        tx.push(Box::new(Outgoing::new(site.clone(), socket, position == 0)));
     }
     rx.push(Box::new(Answers::new(site.clone())));
     Ok(Opened { rx, tx })

@@ -1,7 +1,7 @@
 //! The sending side of an adapter's port: the adapter looks at each frame of a burst, and what goes to peers leaves by the
 //! exit.
 
-use std::sync::Arc;
+use std::{os::fd::BorrowedFd, sync::Arc};
 
 use weft_core::DropReason;
 use weft_offload::finish_checksum;
@@ -18,6 +18,8 @@ use crate::clock;
 pub(super) struct Outgoing {
     site: Arc<Site>,
     exit: Exit,
+    /// Whether it counts for the port what becomes of frames that wait for a session: one queue does.
+    counts_late: bool,
     /// The frames of a burst, one behind the other.
     bytes: Vec<u8>,
     leaving: Vec<Leaving>,
@@ -26,10 +28,11 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(super) fn new(site: Arc<Site>, socket: &Socket) -> Self {
+    pub(super) fn new(site: Arc<Site>, socket: &Socket, counts_late: bool) -> Self {
         Self {
             site,
             exit: Exit::new(socket),
+            counts_late,
             bytes: Vec::new(),
             leaving: Vec::new(),
             outbox: Outbox::default(),
@@ -85,7 +88,6 @@ impl Outgoing {
 impl Transmit for Outgoing {
     fn send(&mut self, burst: &Burst<'_>, jobs: &[Job], tally: &mut Tally) {
         let site = self.site.clone();
-        site.take_late(tally);
         let peers = site.server.peers();
         let mut adapter = site.adapter();
         for job in jobs {
@@ -104,17 +106,23 @@ impl Transmit for Outgoing {
             let frame = &self.bytes[lost.frame.clone()];
             site.adapter().peer_unreachable(clock::elapsed(), frame, &mut self.outbox);
         }
-        site.send(&peers, &mut self.outbox, &mut self.room);
+        site.send(&peers, &mut self.outbox, &mut self.room, |reason| {
+            tally.drops.push((reason, 1));
+        });
         self.leaving.clear();
         self.bytes.clear();
     }
 
-    fn flush(&mut self, _: &mut Tally) {}
+    fn flush(&mut self, tally: &mut Tally) {
+        self.site.take_late(tally);
+    }
 
-    fn close(&mut self, _: &mut Tally) {}
+    fn close(&mut self, tally: &mut Tally) {
+        self.site.take_late(tally);
+    }
 
-    fn backlog(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-        None
+    fn backlog(&self) -> Option<BorrowedFd<'_>> {
+        self.counts_late.then(|| self.site.belated())
     }
 }
 

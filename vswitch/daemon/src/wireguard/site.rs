@@ -42,13 +42,21 @@ pub(super) enum Caller {
     Stranger,
 }
 
+/// What waits for a worker.
+#[derive(Default)]
+struct Answering {
+    frames: VecDeque<Vec<u8>>,
+    /// Peers' packets that were refused after they had waited.
+    refused: BTreeMap<DropReason, u64>,
+}
+
 /// An adapter, its peers and the ways between them.
 pub(crate) struct Site {
     /// The peers.
     pub(crate) server: Server,
     adapter: Mutex<Adapter>,
     socket: Socket,
-    answers: Mutex<VecDeque<Vec<u8>>>,
+    answers: Mutex<Answering>,
     answered: OwnedFd,
     keeper: Sender<Note>,
     strangers: AtomicUsize,
@@ -59,6 +67,8 @@ pub(crate) struct Site {
     /// What became of frames that have waited, which the port has not counted yet, and whether there is anything.
     late: Mutex<Tally>,
     is_late: AtomicBool,
+    /// Has room for more as soon as there is something.
+    belated: OwnedFd,
     /// What was refused of nobody's.
     pub(crate) counts: Counts,
     /// What was refused of each peer's.
@@ -81,7 +91,7 @@ impl Site {
             adapter: Mutex::new(adapter),
             socket,
             answers: Mutex::default(),
-            answered: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            answered: event()?,
             keeper,
             strangers: AtomicUsize::new(0),
             callers: AtomicUsize::new(0),
@@ -89,6 +99,7 @@ impl Site {
             addresses: ArcSwap::default(),
             late: Mutex::default(),
             is_late: AtomicBool::new(false),
+            belated: event()?,
             counts: Counts::default(),
             of_peers: Mutex::default(),
         })
@@ -114,14 +125,40 @@ impl Site {
         }
     }
 
-    /// Notes for the port's counters what became of frames that have waited for a session with a peer.
-    pub(super) fn count_late(&self, peer: &Peer, frames: u64, bytes: u64) {
-        let mut now = Tally { frames, bytes, ..Tally::default() };
+    /// Notes for the port's counters what became of frames that have waited for a session with a peer, and of what the peer
+    /// has thrown away.
+    pub(super) fn count_late(&self, peer: &Peer, mut now: Tally) {
         self.count_lost(peer, &mut now);
-        if now.frames > 0 || !now.drops.is_empty() {
-            let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
-            add(&mut late, &now);
-            self.is_late.store(true, Relaxed);
+        if now.frames == 0 && now.drops.is_empty() {
+            return;
+        }
+        let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        add(&mut late, &now);
+        drop(late);
+        if !self.is_late.swap(true, Relaxed) {
+            // Room that there was before is no news; what was read is room that is.
+            let _ = rustix::io::write(&self.belated, &1_u64.to_ne_bytes());
+            let _ = rustix::io::read(&self.belated, &mut [0; 8]);
+        }
+    }
+
+    /// Returns what has room for more, once each time, when there is something that the port has not counted yet.
+    pub(super) fn belated(&self) -> BorrowedFd<'_> {
+        self.belated.as_fd()
+    }
+
+    /// Counts packets of peers that have waited for a neighbour and got nowhere.
+    pub(super) fn count_unresolved(&self, lost: impl Iterator<Item = (PeerId, Refusal, u64)>) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = answers.refused.len();
+        for (peer, refusal, packets) in lost {
+            *answers.refused.entry(drop_reason(refusal)).or_default() += packets;
+            self.count(peer, refusal, packets);
+        }
+        let is_news = answers.refused.len() > before;
+        drop(answers);
+        if is_news {
+            let _ = rustix::io::write(&self.answered, &1_u64.to_ne_bytes());
         }
     }
 
@@ -151,7 +188,7 @@ impl Site {
         self.set_addresses(addresses);
         for peer in &gone {
             peer.give_up();
-            self.count_late(peer, 0, 0);
+            self.count_late(peer, Tally::default());
         }
         let peers = self.server.peers();
         let mut counts = self.of_peers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -165,8 +202,14 @@ impl Site {
         }
     }
 
-    /// Sends what the adapter said of its own accord, and forgets it.
-    pub(super) fn send(&self, peers: &Peers, outbox: &mut Outbox, room: &mut [u8]) {
+    /// Sends what the adapter said of its own accord, and forgets it; returns what had to be dropped.
+    pub(super) fn send(
+        &self,
+        peers: &Peers,
+        outbox: &mut Outbox,
+        room: &mut [u8],
+        mut dropped: impl FnMut(DropReason),
+    ) {
         if outbox.is_empty() {
             return;
         }
@@ -175,20 +218,32 @@ impl Site {
         for (to, packet) in outbox.iter() {
             let To::Peer(id) = to else { continue };
             let Some(peer) = peers.get(id) else { continue };
-            match peer.seal(packet, room) {
+            let sent = match peer.seal(packet, room) {
                 Ok(Sealed::Record(len, address)) => self.send_to(&room[..len], address),
-                Ok(Sealed::Waits) => self.wanted(id),
-                Err(refusal) => self.count(id, refusal, 1),
+                Ok(Sealed::Waits) => {
+                    self.wanted(id);
+                    Ok(())
+                }
+                Err(refusal) => Err(refusal),
+            };
+            if let Err(refusal) = sent {
+                self.count(id, refusal, 1);
+                dropped(drop_reason(refusal));
             }
         }
         outbox.clear();
     }
 
-    /// Sends one datagram. One that is lost is asked for again by whoever needs it.
-    pub(super) fn send_to(&self, datagram: &[u8], to: SocketAddr) {
-        if let Err(error) = self.socket.send_to(datagram, to) {
+    /// Sends one datagram.
+    ///
+    /// # Errors
+    /// [`Refusal::QueueFull`] when the system does not take it. What of the protocol is lost is asked for again by whoever
+    /// needs it.
+    pub(super) fn send_to(&self, datagram: &[u8], to: SocketAddr) -> Result<(), Refusal> {
+        self.socket.send_to(datagram, to).map(drop).map_err(|error| {
             tracing::debug!(%to, %error, "datagram not sent");
-        }
+            Refusal::QueueFull
+        })
     }
 
     /// Hands frames of the adapter's own to a worker.
@@ -196,13 +251,13 @@ impl Site {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lost = 0;
         for frame in frames {
-            if answers.len() < ANSWERS_MAX {
-                answers.push_back(frame);
+            if answers.frames.len() < ANSWERS_MAX {
+                answers.frames.push_back(frame);
             } else {
                 lost += 1;
             }
         }
-        let is_waiting = !answers.is_empty();
+        let is_waiting = !answers.frames.is_empty();
         drop(answers);
         if lost > 0 {
             self.counts.add(Refusal::QueueFull.as_str(), lost);
@@ -212,16 +267,25 @@ impl Site {
         }
     }
 
-    /// Takes frames of the adapter's own, so many at most; tells whether more wait.
-    pub(super) fn take_answers(&self, most: usize, taken: &mut Vec<Vec<u8>>) -> bool {
+    /// Takes frames of the adapter's own, so many at most, and what was refused after it had waited; tells whether more frames
+    /// wait.
+    pub(super) fn take_answers(
+        &self,
+        most: usize,
+        taken: &mut Vec<Vec<u8>>,
+        mut refused: impl FnMut(DropReason, u64),
+    ) -> bool {
         let _ = rustix::io::read(&self.answered, &mut [0; 8]);
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = most.min(answers.len());
-        taken.extend(answers.drain(..count));
-        !answers.is_empty()
+        let count = most.min(answers.frames.len());
+        taken.extend(answers.frames.drain(..count));
+        for (reason, packets) in std::mem::take(&mut answers.refused) {
+            refused(reason, packets);
+        }
+        !answers.frames.is_empty()
     }
 
-    /// Returns what becomes readable when frames of the adapter's own wait.
+    /// Returns what becomes readable when frames of the adapter's own wait, or refused packets are to be counted.
     pub(super) fn answered(&self) -> BorrowedFd<'_> {
         self.answered.as_fd()
     }
@@ -272,6 +336,10 @@ impl Site {
     }
 }
 
+fn event() -> io::Result<OwnedFd> {
+    Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
+}
+
 /// Takes a place among those that wait.
 fn enter(waiting: &AtomicUsize, most: usize) -> bool {
     let entered = waiting.fetch_add(1, Relaxed) < most;
@@ -298,10 +366,15 @@ fn add(to: &mut Tally, more: &Tally) {
     to.frames += more.frames;
     to.bytes += more.bytes;
     for &(reason, frames) in &more.drops {
-        match to.drops.iter_mut().find(|(counted, _)| *counted == reason) {
-            Some((_, counted)) => *counted += frames,
-            None => to.drops.push((reason, frames)),
-        }
+        add_drops(&mut to.drops, reason, frames);
+    }
+}
+
+/// Adds to a list that has each reason once.
+pub(super) fn add_drops(drops: &mut Vec<(DropReason, u64)>, reason: DropReason, frames: u64) {
+    match drops.iter_mut().find(|(counted, _)| *counted == reason) {
+        Some((_, counted)) => *counted += frames,
+        None => drops.push((reason, frames)),
     }
 }
 

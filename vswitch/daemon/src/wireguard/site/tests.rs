@@ -1,5 +1,9 @@
 use std::{net::Ipv4Addr, sync::mpsc::Receiver};
 
+use rustix::event::{
+    Timespec,
+    epoll::{self, EventData, EventFlags},
+};
 use weft_ports::udp::{self, Segmentation};
 use weft_vpn::PrivateKey;
 use weft_wireguard::{AdapterConfig, Boring, BoringGate};
@@ -68,7 +72,7 @@ fn what_waits_and_is_thrown_away_is_counted_with_the_port_and_the_peer() {
     site.count_lost(&stays, &mut tally);
     assert_eq!(tally.drops, [(DropReason::NoSession, 6)]);
     stays.give_up();
-    site.count_late(&stays, 2, 100);
+    site.count_late(&stays, Tally { frames: 2, bytes: 100, ..Tally::default() });
     site.set_peers([stays.clone()].into_iter().collect());
     let mut tally = Tally::default();
     site.take_late(&mut tally);
@@ -78,4 +82,47 @@ fn what_waits_and_is_thrown_away_is_counted_with_the_port_and_the_peer() {
     let mut again = Tally::default();
     site.take_late(&mut again);
     assert_eq!((again.frames, again.drops), (0, vec![]));
+}
+
+/// Waits for what has room for more, once each time.
+fn is_announced(epoll: &OwnedFd) -> bool {
+    let mut events = [epoll::Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    epoll::wait(epoll, &mut events, Some(&at_once)).unwrap() == 1
+}
+
+#[test]
+fn what_the_port_is_to_count_late_is_announced_each_time() {
+    let (site, _told) = site();
+    let stays = peer(1, None);
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+    let flags = EventFlags::OUT | EventFlags::ET;
+    epoll::add(&epoll, site.belated(), EventData::new_u64(0), flags).unwrap();
+    assert!(is_announced(&epoll));
+    for _ in 0..3 {
+        assert!(!is_announced(&epoll));
+        site.count_late(&stays, Tally { frames: 1, bytes: 60, ..Tally::default() });
+        site.count_late(&stays, Tally { frames: 1, bytes: 60, ..Tally::default() });
+        assert!(is_announced(&epoll));
+        let mut tally = Tally::default();
+        site.take_late(&mut tally);
+        assert_eq!((tally.frames, tally.bytes), (2, 120));
+    }
+}
+
+#[test]
+fn packets_that_waited_for_a_neighbour_in_vain_are_counted_with_the_port_and_the_peer() {
+    let (site, _told) = site();
+    let waited = peer(1, None);
+    let lost = [(waited.id(), Refusal::Unreachable, 3), (waited.id(), Refusal::QueueFull, 1)];
+    site.count_unresolved(lost.into_iter());
+    let mut refused = vec![];
+    assert!(!site.take_answers(9, &mut vec![], |reason, packets| refused.push((reason, packets))));
+    refused.sort_unstable();
+    let mut expected = [(DropReason::Unroutable, 3), (DropReason::QueueFull, 1)];
+    expected.sort_unstable();
+    assert_eq!(refused, expected);
+    let counts = BTreeMap::from([("queue-full", 1), ("unreachable", 3)]);
+    assert_eq!(site.counts_of(waited.id()), counts);
+    site.take_answers(9, &mut vec![], |reason, _| panic!("{reason:?} again"));
 }
