@@ -1,7 +1,7 @@
 //! Drives the real `weftd` and `weftctl` with real kernel devices and real QEMU guests, each test in network
 //! namespaces of its own. Everything here fails by panicking, since every caller is a test. Decides nothing about
-//! frames and links no code of the switch: it sees what a user sees. Of the tunnel it links the cryptography, to play a
-//! peer that lies.
+//! frames and links no code of the switch: it sees what a user sees. Of the tunnel and of WireGuard it links the
+//! cryptography, to play peers that lie.
 
 mod bed;
 mod binaries;
@@ -10,6 +10,7 @@ mod ctl;
 mod daemon;
 mod flood;
 mod flow;
+mod forger;
 pub mod frame;
 mod front_end;
 mod guest;
@@ -35,6 +36,7 @@ pub use ctl::{Ctl, Output};
 pub use daemon::Daemon;
 pub use flood::Flood;
 pub use flow::Flow;
+pub use forger::Forger;
 pub use front_end::FrontEnd;
 pub use guest::{Answer, Guest, GuestNic, VhostEnd};
 pub use host::Host;
