@@ -52,6 +52,18 @@ fn reach_each_other(sites: &Sites, web: &Host) {
     }
 }
 
+/// TCP both ways, over IPv4 and IPv6 inside.
+fn streams_cross(sites: &Sites, web: &Host) {
+    for address in ["10.10.0.5", "fd10::5"] {
+        for direction in ["", "-R"] {
+            let server = web.iperf_server();
+            sites[1].space().run(&format!("iperf3 -c {address} -t 1 {direction}"));
+            drop(server);
+        }
+    }
+    web.assert_no_bad_checksums();
+}
+
 fn check(program: Program, version: Version, workers: usize) {
     let mut sites = Underlay::between(2).version(version).workers(workers).build();
     let key = ClientKey::new(&sites[1]);
@@ -63,6 +75,7 @@ fn check(program: Program, version: Version, workers: usize) {
     let words = ["endpoint", &endpoint(&sites), "allowed-ips", "10.10.0.0/24,fd10::/64"];
     client.connect(&key, &server, &words);
     reach_each_other(&sites, &web);
+    streams_cross(&sites, &web);
     let shown = sites[0].ctl().json("wireguard show road");
     let peer = &shown["peers"][0];
     assert!(peer["handshake-age-seconds"].as_u64().is_some_and(|age| age < 60), "{shown}");
