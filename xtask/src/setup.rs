@@ -25,6 +25,8 @@ pub(crate) enum Need {
     GuestImage,
     /// Real machines in namespaces: the demo, the tests.
     Guests,
+    /// The tests with what people start guests by.
+    Hypervisors,
     /// The bench of switches.
     Switches,
     /// The bench of tunnels.
@@ -40,6 +42,7 @@ pub(crate) enum Need {
 pub(crate) const ALL: &[Need] = &[
     Need::GuestImage,
     Need::Guests,
+    Need::Hypervisors,
     Need::Switches,
     Need::Tunnels,
     Need::SharedMemory,
@@ -62,6 +65,9 @@ const PROGRAMS: &[(&str, &str, &[Need])] = &[
     ("socat", "socat", &[Need::Guests]),
     ("sysctl", "procps", &[Need::Guests]),
     ("qemu-system-x86_64", "qemu-system-x86", &[Need::Guests]),
+    ("libvirtd", "libvirt-daemon", &[Need::Hypervisors]),
+    (LIBVIRT_QEMU, "libvirt-daemon-driver-qemu", &[Need::Hypervisors]),
+    ("virsh", "libvirt-clients", &[Need::Hypervisors]),
     ("ovs-vswitchd", "openvswitch-switch", &[Need::Switches, Need::SharedMemory]),
     (OVS_DPDK, "openvswitch-switch-dpdk", &[Need::SharedMemory]),
     ("dpdk-testpmd", "dpdk-dev", &[Need::SharedMemory]),
@@ -74,6 +80,10 @@ const PROGRAMS: &[(&str, &str, &[Need])] = &[
 
 /// Outside of the search path, in which it goes by the name of the one without DPDK.
 const OVS_DPDK: &str = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk";
+
+/// What libvirtd loads to start QEMU.
+const LIBVIRT_QEMU: &str =
+    "/usr/lib/x86_64-linux-gnu/libvirt/connection-driver/libvirt_driver_qemu.so";
 
 /// A cargo subcommand, what installs it, and who needs it.
 const TOOLS: &[(&str, &[&str], &[Need])] = &[

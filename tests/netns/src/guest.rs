@@ -2,7 +2,12 @@
 //! answers with their output and exit code, so that one boot serves many checks.
 
 use std::{
-    env, fs, io::Write, os::unix::net::UnixStream, path::PathBuf, process::Command, time::Duration,
+    env, fs,
+    io::Write,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -11,6 +16,8 @@ use crate::{
     Lab, Process, binaries::build_directory, process::Log, qmp::Qmp, until_some, until_within,
 };
 
+/// The installed QEMU.
+const QEMU: &str = "qemu-system-x86_64";
 /// How long a guest may take to boot on a loaded machine.
 const BOOT: Duration = Duration::from_secs(90);
 /// How long a guest may take to move to another machine under traffic.
@@ -57,13 +64,15 @@ pub enum VhostEnd {
     Listens,
 }
 
-/// A running guest; killed with its owner.
+/// A running guest; killed with its owner, if that has started it.
 #[derive(Debug)]
 pub struct Guest {
     name: String,
     /// Where QEMU's sockets lie.
     lab: PathBuf,
-    process: Process,
+    /// QEMU, where nobody else has started it.
+    _process: Option<Process>,
+    console: Log,
     shell: UnixStream,
     answers: Log,
     asked: u32,
@@ -85,7 +94,18 @@ impl Guest {
     /// When the guest image is missing, or it does not boot.
     #[track_caller]
     pub fn boot(lab: &Lab, name: &str, nics: &[GuestNic]) -> Self {
-        let guest = Self::start(lab, name, nics, &[]);
+        let guest = Self::start(lab, name, Path::new(QEMU), nics, &[]);
+        guest.wait_for(READY, BOOT);
+        guest
+    }
+
+    /// Boots a guest as [`Guest::boot`] does, by another QEMU.
+    ///
+    /// # Panics
+    /// As [`Guest::boot`] does.
+    #[track_caller]
+    pub fn boot_on(lab: &Lab, name: &str, qemu: &Path, nics: &[GuestNic]) -> Self {
+        let guest = Self::start(lab, name, qemu, nics, &[]);
         guest.wait_for(READY, BOOT);
         guest
     }
@@ -97,37 +117,46 @@ impl Guest {
     #[track_caller]
     pub fn await_migration(lab: &Lab, name: &str, nics: &[GuestNic]) -> Self {
         let incoming = format!("unix:{}", lab.path(&format!("{name}.move")).display());
-        Self::start(lab, name, nics, &["-incoming", &incoming])
+        Self::start(lab, name, Path::new(QEMU), nics, &["-incoming", &incoming])
+    }
+
+    /// Boots a guest by a command that starts QEMU with what is put behind its own arguments, and waits until it takes
+    /// commands.
+    ///
+    /// # Panics
+    /// As [`Guest::boot`] does.
+    #[track_caller]
+    pub fn boot_by(lab: &Lab, name: &str, command: Command) -> Self {
+        let guest = Self::start_by(lab, name, command);
+        guest.wait_for(READY, BOOT);
+        guest
+    }
+
+    /// Talks to a guest that somebody else has made, with [`BootFiles`] and two serial ports, and waits until it takes
+    /// commands. It must not have begun to boot.
+    ///
+    /// # Panics
+    /// When it does not boot.
+    #[track_caller]
+    pub fn attend(
+        lab: &Lab,
+        name: &str,
+        [console, shell]: [UnixStream; 2],
+        begin: impl FnOnce(),
+    ) -> Self {
+        let log = Log::default();
+        log.collect(console);
+        let guest = Self::of(lab, name, None, log, shell);
+        begin();
+        guest.wait_for(READY, BOOT);
+        guest
     }
 
     #[track_caller]
-    fn start(lab: &Lab, name: &str, nics: &[GuestNic], further: &[&str]) -> Self {
-        let image = image_directory();
-        let initrd = lab.path(&format!("{name}.cpio"));
-        let mut archive =
-            fs::read(image.join("initrd.cpio")).expect("the guest's initrd can be read");
-        archive.resize(archive.len().next_multiple_of(4), 0);
-        archive.extend(cpio("vm.sh", SHELL.as_bytes()));
-        fs::write(&initrd, archive).expect("the guest's initrd can be written");
-        let socket = lab.path(&format!("{name}.tty"));
-
-        let mut command = Command::new("qemu-system-x86_64");
+    fn start(lab: &Lab, name: &str, qemu: &Path, nics: &[GuestNic], further: &[&str]) -> Self {
+        let mut command = Command::new(qemu);
         command.args(["-accel", "tcg", "-M", "q35", "-cpu", "max", "-smp", "1", "-m", "512"]);
-        command.args([
-            "-nodefaults",
-            "-no-user-config",
-            "-display",
-            "none",
-            "-no-reboot",
-            "-serial",
-            "stdio",
-        ]);
-        command
-            .arg("-chardev")
-            .arg(format!("socket,id=shell,path={},server=on,wait=off", socket.display()));
-        command.args(["-serial", "chardev:shell"]);
-        command.arg("-kernel").arg(image.join("vmlinuz")).arg("-initrd").arg(&initrd);
-        command.args(["-append", "console=ttyS0 quiet panic=-1"]);
+        command.args(["-nodefaults", "-no-user-config"]);
         if nics.iter().any(|nic| matches!(nic, GuestNic::VhostUser { .. })) {
             command.args(["-object", "memory-backend-memfd,id=mem,size=512M,share=on"]);
             command.args(["-numa", "node,memdev=mem"]);
@@ -135,17 +164,42 @@ impl Guest {
         for (index, nic) in nics.iter().enumerate() {
             nic.arguments(index, &mut command);
         }
+        command.args(further);
+        Self::start_by(lab, name, command)
+    }
+
+    #[track_caller]
+    fn start_by(lab: &Lab, name: &str, mut command: Command) -> Self {
+        let BootFiles { kernel, initrd } = BootFiles::write(lab, name);
+        let socket = lab.path(&format!("{name}.tty"));
+        command.args(["-display", "none", "-no-reboot", "-serial", "stdio"]);
+        command
+            .arg("-chardev")
+            .arg(format!("socket,id=shell,path={},server=on,wait=off", socket.display()));
+        command.args(["-serial", "chardev:shell"]);
+        command.arg("-kernel").arg(kernel).arg("-initrd").arg(initrd);
+        command.args(["-append", KERNEL_ARGUMENTS]);
         let qmp = lab.path(&format!("{name}.qmp"));
         command.arg("-qmp").arg(format!("unix:{},server=on,wait=off", qmp.display()));
-        command.args(further);
         let process = Process::start(name, lab.switch(), command);
         let shell = until_some("QEMU opens the guest's second serial port", || {
             UnixStream::connect(&socket).ok()
         });
+        let console = process.log.clone();
+        Self::of(lab, name, Some(process), console, shell)
+    }
+
+    fn of(
+        lab: &Lab,
+        name: &str,
+        process: Option<Process>,
+        console: Log,
+        shell: UnixStream,
+    ) -> Self {
         let answers = Log::default();
         answers.collect(shell.try_clone().expect("a socket can be cloned"));
         let lab = lab.directory().to_owned();
-        Self { name: name.to_owned(), lab, process, shell, answers, asked: 0 }
+        Self { name: name.to_owned(), lab, _process: process, console, shell, answers, asked: 0 }
     }
 
     /// Moves the guest, as it runs, to a machine that waits for it. What is left here stands still. `meanwhile` is called
@@ -205,9 +259,9 @@ impl Guest {
     fn boot_again(&mut self, begin: impl FnOnce(&mut Self, &mut Qmp)) {
         let mut qmp = Qmp::connect(&self.lab.join(format!("{}.qmp", self.name)));
         qmp.run("set-action", &json!({"reboot": "reset"}));
-        let said = self.process.log.len();
+        let said = self.console.len();
         begin(self, &mut qmp);
-        let found = self.process.log.find(said, BOOT, |line| line.contains(READY));
+        let found = self.console.find(said, BOOT, |line| line.contains(READY));
         assert!(found.is_some(), "guest {} does not boot again", self.name);
     }
 
@@ -217,7 +271,7 @@ impl Guest {
     /// When it does not come.
     #[track_caller]
     pub fn wait_for(&self, mark: &str, patience: Duration) {
-        let found = self.process.log.find(0, patience, |line| line.contains(mark));
+        let found = self.console.find(0, patience, |line| line.contains(mark));
         assert!(found.is_some(), "guest {} never said `{mark}`", self.name);
     }
 
@@ -338,16 +392,61 @@ impl GuestNic {
     }
 }
 
+/// Returns the path of a QEMU that is newer than the installed one.
+///
+/// # Panics
+/// When it is not there.
+pub fn newer_qemu() -> PathBuf {
+    let path = env::var_os("WEFT_NEWER_QEMU")
+        .map_or_else(|| beside_the_build("qemu/qemu-system-x86_64"), PathBuf::from);
+    assert!(path.is_file(), "{} is missing: run `cargo xtask guest-image`", path.display());
+    path
+}
+
+fn beside_the_build(name: &str) -> PathBuf {
+    build_directory().parent().expect("a build directory lies in target").join(name)
+}
+
 fn image_directory() -> PathBuf {
-    let directory = env::var_os("WEFT_GUEST_DIR").map_or_else(
-        || build_directory().parent().expect("a build directory lies in target").join("guest"),
-        PathBuf::from,
-    );
+    let directory =
+        env::var_os("WEFT_GUEST_DIR").map_or_else(|| beside_the_build("guest"), PathBuf::from);
     for file in ["vmlinuz", "initrd.cpio"] {
         let path = directory.join(file);
         assert!(path.is_file(), "{} is missing: run `cargo xtask guest-image`", path.display());
     }
     directory
+}
+
+/// The kernel's arguments. Its console is the first serial port, the second takes commands.
+pub const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet panic=-1";
+
+/// What a guest boots from: copies of the test's own, which a hypervisor may take for itself.
+#[derive(Clone, Debug)]
+pub struct BootFiles {
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// Its first file system, with the loop that takes commands.
+    pub initrd: PathBuf,
+}
+
+impl BootFiles {
+    /// Writes them into the lab's directory, under the guest's name.
+    ///
+    /// # Panics
+    /// When the guest image is missing.
+    #[track_caller]
+    pub fn write(lab: &Lab, name: &str) -> Self {
+        let image = image_directory();
+        let initrd = lab.path(&format!("{name}.cpio"));
+        let mut archive =
+            fs::read(image.join("initrd.cpio")).expect("the guest's initrd can be read");
+        archive.resize(archive.len().next_multiple_of(4), 0);
+        archive.extend(cpio("vm.sh", SHELL.as_bytes()));
+        fs::write(&initrd, archive).expect("the guest's initrd can be written");
+        let kernel = lab.path(&format!("{name}.vmlinuz"));
+        fs::copy(image.join("vmlinuz"), &kernel).expect("the guest's kernel can be copied");
+        Self { kernel, initrd }
+    }
 }
 
 /// What a guest says on its console once it takes commands.
