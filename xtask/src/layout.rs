@@ -24,6 +24,11 @@ pub(crate) fn guest() -> PathBuf {
     env::var_os("WEFT_GUEST_DIR").map_or_else(|| target().join("guest"), |dir| root().join(dir))
 }
 
+/// Returns the directory of the QEMU that is newer than the installed one.
+pub(crate) fn newer_qemu() -> PathBuf {
+    target().join("qemu")
+}
+
 /// Returns the directory of the rivals that cargo installs for the benches, with `bin` inside.
 pub(crate) fn rivals() -> PathBuf {
     target().join("rivals")

@@ -27,7 +27,7 @@ struct Cli {
 enum Command {
     /// Install what the other commands need: Debian packages and cargo's tools.
     Setup,
-    /// Build the kernel and initramfs that guests boot, under target/guest.
+    /// Build the kernel and initramfs that guests boot, under target/guest, and fetch a newer QEMU beside them.
     GuestImage,
     /// Show virtual machines talking on VLANs of two hosts, and what must not talk not talking.
     Demo(demo::Options),
@@ -67,6 +67,9 @@ fn run(command: Command) -> Result<()> {
         Command::GuestImage => {
             let dir = guest::ensure_image()?;
             say::good(&format!("guests boot {}/vmlinuz with initrd.cpio beside it", dir.display()));
+            if let Some(qemu) = guest::ensure_newer_qemu() {
+                say::good(&format!("a newer QEMU is {}", qemu.display()));
+            }
             Ok(())
         }
         Command::Demo(options) => demo::run(&options),

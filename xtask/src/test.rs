@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that must hold, cheapest first.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::Result;
 use clap::Args;
@@ -28,28 +28,47 @@ const FUZZ_ROUND: Duration = Duration::from_secs(60);
 struct LeftOut {
     binary: &'static str,
     why: &'static str,
-    without_root: bool,
-    without_long: bool,
+    without: Without,
+}
+
+/// What a run is without that leaves tests out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Without {
+    Root,
+    Long,
+    NewerQemu,
 }
 
 const LEFT_OUT: &[LeftOut] = &[
     LeftOut {
         binary: "control_rights",
         why: "who may do what at the control socket, which takes other users than one",
-        without_root: true,
-        without_long: false,
+        without: Without::Root,
+    },
+    LeftOut {
+        binary: "guest_examples",
+        why: "libvirt and what packaging/examples holds, which take other users than one",
+        without: Without::Root,
+    },
+    LeftOut {
+        binary: "guest_newer_qemu",
+        why: "guests of a newer QEMU than the installed one",
+        without: Without::NewerQemu,
     },
     LeftOut {
         binary: "guest_migration",
         why: "guests that move between two switches, which take minutes and a machine with little else to do: `--long`",
-        without_root: false,
-        without_long: true,
+        without: Without::Long,
     },
 ];
 
 impl LeftOut {
-    fn applies(&self, options: Options) -> bool {
-        self.without_root && !containment::is_root() || self.without_long && !options.long
+    fn applies(&self, options: Options, newer_qemu: Option<&Path>) -> bool {
+        match self.without {
+            Without::Root => !containment::is_root(),
+            Without::Long => !options.long,
+            Without::NewerQemu => newer_qemu.is_none(),
+        }
     }
 }
 
@@ -59,7 +78,7 @@ impl LeftOut {
 /// The first step that fails.
 pub(crate) fn run(options: Options) -> Result<()> {
     let mut steps = Steps::begin();
-    let needs = [Need::GuestImage, Need::Guests, Need::Checks];
+    let needs = [Need::GuestImage, Need::Guests, Need::Hypervisors, Need::Checks];
     steps.step("Set-up", || setup::ensure_for(&needs))?;
     steps.step("Formatting", || show(&mut cargo(&["fmt", "--all", "--check"])))?;
     steps.step("Clippy", || {
@@ -76,6 +95,11 @@ pub(crate) fn run(options: Options) -> Result<()> {
         setup::ensure_rival("boringtun-cli", "boringtun-cli")
     })?;
     steps.step("Guests' image", || guest::ensure_image().map(|_| ()))?;
+    let mut newer_qemu = None;
+    steps.step("A newer QEMU", || {
+        newer_qemu = guest::ensure_newer_qemu();
+        Ok(())
+    })?;
     steps.step("Unit, property, namespace and guest tests", || {
         // Built first: inside a user namespace there is no way to a registry.
         let nextest = ["nextest", "run", "--workspace", "--locked"];
@@ -84,7 +108,8 @@ pub(crate) fn run(options: Options) -> Result<()> {
             containment::ensure_possible()?;
             say::note("not root: the tests run in a user namespace");
         }
-        let left_out: Vec<_> = LEFT_OUT.iter().filter(|part| part.applies(options)).collect();
+        let left_out: Vec<_> =
+            LEFT_OUT.iter().filter(|part| part.applies(options, newer_qemu.as_deref())).collect();
         for part in &left_out {
             say::note(&format!("left out: {}", part.why));
         }
@@ -102,6 +127,9 @@ pub(crate) fn run(options: Options) -> Result<()> {
             command
                 .env("PROPTEST_CASES", SEEDS_OF_A_LONG_RUN)
                 .env("WEFT_SIM_SEEDS", SIMULATIONS_OF_A_LONG_RUN);
+        }
+        if let Some(qemu) = &newer_qemu {
+            command.env("WEFT_NEWER_QEMU", qemu);
         }
         show(command.env("WEFT_GUEST_DIR", layout::guest()))
     })?;

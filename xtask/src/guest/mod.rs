@@ -3,6 +3,7 @@
 
 mod cpio;
 mod kernel;
+mod newer;
 
 use std::{
     collections::BTreeSet,
@@ -23,6 +24,7 @@ use crate::{
     setup::{self, Need},
 };
 use cpio::Archive;
+pub(crate) use newer::ensure_newer_qemu;
 
 const INIT: &str = include_str!("init.sh");
 /// Programs copied from this machine, with their libraries. Everything else is busybox.
