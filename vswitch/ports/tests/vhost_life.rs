@@ -2,11 +2,19 @@
 
 mod lab;
 
-use std::os::{fd::AsRawFd, unix::fs::FileExt};
+use std::{
+    fs::File,
+    os::{
+        fd::{AsRawFd, RawFd},
+        unix::fs::FileExt,
+    },
+};
 
 use lab::{
     Sink, Source,
-    driver::{Driver, Port, SIZE, Shape, connect, connect_with, feature, pair, was_signalled},
+    driver::{
+        Driver, DriverRing, Port, SIZE, Shape, connect, connect_with, feature, pair, was_signalled,
+    },
     frame,
     memory::{Memory, REGION, REGIONS},
     until,
@@ -49,6 +57,77 @@ fn rings_may_be_enabled_before_any_feature_is_taken() {
     driver.sync();
     assert!(comes_through(&mut port, &mut driver, 1));
     assert!(gets_through(&mut port, &mut driver, 2));
+}
+
+/// Everything is answered for, rings are enabled when all are told of, and each is said to begin where its driver stands,
+/// whatever of it was used. What is in flight is asked for once, and brought again by who comes back.
+fn begin_as_cloud_hypervisor(driver: &mut Driver, in_flight: &mut Option<(Vec<u8>, File)>) {
+    driver.send(3, 0, &[], &[]);
+    assert_eq!(driver.ask_word(1) & driver.features, driver.features);
+    let offered = driver.ask_word(15);
+    driver.word(16, offered);
+    let features = driver.features.to_ne_bytes();
+    done(driver, 2, &features, &[]);
+    let (table, memory) = (driver.table(), driver.memory.file.as_raw_fd());
+    done(driver, 5, &table, &[memory, memory]);
+    (0..2).for_each(|ring| done(driver, 8, &pair(ring, SIZE.into()), &[]));
+    let (area, file) = in_flight.get_or_insert_with(|| {
+        let spec = [vec![0; 16], 2_u16.to_ne_bytes().to_vec(), SIZE.to_ne_bytes().to_vec()];
+        driver.send(31, 0, &spec.concat(), &[]);
+        driver.reply_with_fd(31)
+    });
+    done(driver, 32, area, &[file.as_raw_fd()]);
+    for ring in 0..2 {
+        let addresses = driver.addresses(ring, 0);
+        done(driver, 9, &addresses, &[]);
+        let stands = driver.rings[ring].avail.into();
+        done(driver, 10, &pair(ring as u32, stands), &[]);
+        for code in [13, 12] {
+            let DriverRing { call, kick, .. } = &driver.rings[ring];
+            let event = if code == 13 { call } else { kick }.as_raw_fd();
+            done(driver, code, &(ring as u64).to_ne_bytes(), &[event]);
+        }
+    }
+    (0..2).for_each(|ring| done(driver, 18, &pair(ring, 1), &[]));
+}
+
+fn done(driver: &mut Driver, code: u32, payload: &[u8], fds: &[RawFd]) {
+    assert_eq!(driver.acknowledged(code, payload, fds), 0, "request {code}");
+}
+
+#[test]
+fn a_front_end_that_comes_as_cloud_hypervisor_does_loses_nothing() {
+    let mut in_flight = None;
+    let (mut port, mut driver) = connect(1, MODERN);
+    begin_as_cloud_hypervisor(&mut driver, &mut in_flight);
+    for life in 0..4 {
+        assert!(comes_through(&mut port, &mut driver, life));
+        assert!(gets_through(&mut port, &mut driver, life));
+        driver.reap(1);
+        // The port dies with a frame that it has taken; one more waits, and so does a buffer.
+        let waiting = [life + 10, life + 20].map(|seed| frame(&[], 100, seed));
+        driver.send_frame(0, &[0; 12], &waiting[0], PLAIN);
+        let mut scratch = Scratch::new();
+        let rx = &mut port.opened.rx[0];
+        until("the frame", || {
+            (rx.receive(&mut scratch).unwrap().frames().len() == 1).then_some(())
+        });
+        std::mem::forget(std::mem::take(&mut port.opened.rx));
+        driver.send_frame(0, &[0; 12], &waiting[1], PLAIN);
+        driver.offer(0, 1, 2000);
+        let memory = Memory::of(driver.memory.file.try_clone().unwrap());
+        let (next_port, mut next) = connect_with(memory, 1, MODERN);
+        next.go_on_from(&driver);
+        (port, driver) = (next_port, next);
+        begin_as_cloud_hypervisor(&mut driver, &mut in_flight);
+        let mut sink = Sink::new();
+        assert_eq!(sink.receive(&mut *port.opened.rx[0]).unwrap().frames, waiting);
+        port.opened.rx[0].rest();
+        assert_eq!(driver.reap(1).len(), 2);
+        let sent = frame(&[], 100, life + 30);
+        Source::new().send_as_it_is(&mut *port.opened.tx[0], &sent);
+        assert_eq!(driver.received(0).pop().map(|(_, came)| came), Some(sent));
+    }
 }
 
 #[test]

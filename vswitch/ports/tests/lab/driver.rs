@@ -277,6 +277,14 @@ impl Driver {
         self.send(5, 0, &table, &[fd, fd]);
     }
 
+    /// Goes on where an earlier connection of the same guest ended.
+    pub(crate) fn go_on_from(&mut self, earlier: &Self) {
+        for (ring, earlier) in self.rings.iter_mut().zip(&earlier.rings) {
+            (ring.avail, ring.used, ring.next) = (earlier.avail, earlier.used, earlier.next);
+            ring.buffers.clone_from(&earlier.buffers);
+        }
+    }
+
     /// Starts a ring where the driver stands.
     pub(crate) fn start_ring(&mut self, ring: usize) {
         self.state(8, ring, SIZE.into());
