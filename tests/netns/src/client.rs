@@ -110,7 +110,7 @@ impl Client {
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", "mount -t tmpfs tmpfs /run && exec \"$@\"", "sh"]);
         command.arg(program.path()).args(program.arguments()).arg(DEVICE);
-        command.env("WG_PROCESS_FOREGROUND", "1");
+        command.env("WG_PROCESS_FOREGROUND", "1").env("LOG_LEVEL", "verbose");
         let client = Self { process: Process::start("client", space, command) };
         // `wg` itself would remove a socket that does not listen yet.
         until("the client's socket listens", || {
@@ -147,6 +147,11 @@ impl Client {
         let output = command.output().expect("nsenter can be run");
         assert!(output.status.success(), "wg {arguments:?}: {output:?}");
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Returns everything that it has said: of wireguard-go, each message of a handshake.
+    pub fn said(&self) -> String {
+        self.process.said()
     }
 
     /// Returns what `wg show` says of its peer: the words behind the public key.
