@@ -5,6 +5,7 @@ pub mod clock;
 pub mod copier;
 pub mod ear;
 mod gateways;
+pub mod guest;
 pub mod lab;
 pub mod pcap;
 pub mod probe;

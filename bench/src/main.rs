@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use weft_bench::{
     copier::{self, Road},
+    guest::Image,
     site::Tools,
     storm, switch,
     udp::{self, Rate},
@@ -48,7 +49,7 @@ enum Command {
         #[command(flatten)]
         options: vhost::Options,
         #[command(flatten)]
-        image: vhost::Image,
+        image: Image,
         #[command(flatten)]
         places: Places,
     },
@@ -67,6 +68,8 @@ enum Command {
     Wireguard {
         #[command(flatten)]
         options: wireguard::Options,
+        #[command(flatten)]
+        image: Image,
         #[command(flatten)]
         places: Places,
     },
@@ -178,8 +181,8 @@ fn run(command: Command) -> Result<()> {
             let end = if listen { End::Listens } else { End::Connects };
             print(&vhost::rings::send(&[a, b], end, duration(seconds))?)
         }
-        Command::Wireguard { options, places } => {
-            wireguard::bench(&options, &places.tools()?, &places.out)
+        Command::Wireguard { options, image, places } => {
+            wireguard::bench(&options, &image, &places.tools()?, &places.out)
         }
         Command::Copy { road, a, b } => copier::copy(road, &a, &b),
         Command::Blast { to, seconds, rate } => {

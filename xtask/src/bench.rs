@@ -22,7 +22,7 @@ pub(crate) enum Bench {
     Vpn(vpn::Options),
     /// Guests in shared memory side by side: DPDK's testpmd, Open vSwitch with DPDK, weft; real guests on TAPs, too.
     Vhost(vhost::Options),
-    /// WireGuard servers with the same clients: wireguard-go, boringtun-cli, gotatun, weft.
+    /// WireGuard servers with the same clients, a guest's kernel among them: wireguard-go, boringtun-cli, gotatun, weft.
     Wireguard(wireguard::Options),
     /// The forwarding decision alone.
     Forward(Forward),
@@ -75,13 +75,7 @@ fn vhost(options: &vhost::Options) -> Result<()> {
     setup::offer(Need::SharedMemory);
     let mut arguments = options.arguments();
     if options.with_guests() {
-        setup::ensure_for(&[Need::Guests])?;
-        let image = guest::ensure_image()?;
-        let initrd = layout::target().join("bench-guest.cpio");
-        guest::with_script(&image, vhost::SCRIPT, &initrd)?;
-        for (name, path) in [("--kernel", image.join("vmlinuz")), ("--initrd", initrd)] {
-            arguments.extend([name.to_owned(), path.display().to_string()]);
-        }
+        arguments.extend(image(vhost::SCRIPT, "bench-guest.cpio")?);
     }
     let with_weft = options.peers().iter().any(|peer| peer.is_weft());
     measure("vhost", &arguments, if with_weft { WEFT } else { &[] })
@@ -95,7 +89,23 @@ fn wireguard(options: &wireguard::Options) -> Result<()> {
             setup::offer_rival(krate, program.name());
         }
     }
-    measure("wireguard", &options.arguments(), if options.with_weft() { WEFT } else { &[] })
+    let mut arguments = options.arguments();
+    if options.with_guest() {
+        arguments.extend(image(wireguard::SCRIPT, "bench-wireguard-guest.cpio")?);
+    }
+    measure("wireguard", &arguments, if options.with_weft() { WEFT } else { &[] })
+}
+
+/// Returns the arguments that say what guests boot, with their script in this initramfs.
+fn image(script: &str, initrd: &str) -> Result<Vec<String>> {
+    setup::ensure_for(&[Need::Guests])?;
+    let image = guest::ensure_image()?;
+    let initrd = layout::target().join(initrd);
+    guest::with_script(&image, script, &initrd)?;
+    let paths = [("--kernel", image.join("vmlinuz")), ("--initrd", initrd)];
+    let words =
+        paths.into_iter().flat_map(|(name, path)| [name.into(), path.display().to_string()]);
+    Ok(words.collect())
 }
 
 /// Builds the bench and those `packages`, and hands over to it.

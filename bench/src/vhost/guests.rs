@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::{backend::weft_ports, peer::Peer};
 use crate::{
     clock::wait_until,
+    guest,
     lab::{Lab, Namespace},
     probe::{median, wait_for_quiet},
     site::{Tools, namespace_name},
@@ -133,18 +134,9 @@ fn bridge(namespace: &Namespace) -> Result<()> {
     Ok(())
 }
 
-fn qemu(
-    namespace: &Namespace,
-    (kernel, initrd): (&Path, &Path),
-    role: usize,
-    seconds: u64,
-) -> Command {
-    let mut qemu = namespace.command("qemu-system-x86_64");
-    qemu.args(["-accel", "tcg", "-M", "q35", "-cpu", "max", "-smp", "1", "-m", MEMORY]);
-    qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-    qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(initrd);
-    let line = format!("console=ttyS0 quiet panic=-1 role={role} seconds={seconds}");
-    qemu.args(["-append", &line]);
+fn qemu(namespace: &Namespace, image: (&Path, &Path), role: usize, seconds: u64) -> Command {
+    let words = format!("role={role} seconds={seconds}");
+    let mut qemu = guest::machine(namespace, image, MEMORY, &words);
     // Without message-signalled interrupts, with which QEMU 7.2 without KVM crashes on vhost-user; on TAPs alike.
     let card = format!("virtio-net-pci,vectors=0,netdev=net,mac=52:54:00:00:00:0{role},romfile=");
     qemu.args(["-device", &card]);

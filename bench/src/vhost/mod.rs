@@ -11,7 +11,7 @@ mod peer;
 mod report;
 pub mod rings;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
@@ -22,6 +22,7 @@ use self::{
     report::Report,
 };
 use crate::{
+    guest::Image,
     report::{Rival, Samples},
     site::Tools,
     turns::{self, Bench, Turns},
@@ -40,17 +41,6 @@ pub struct Options {
     /// Only these parts.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PART,…")]
     parts: Vec<Part>,
-}
-
-/// What real guests boot.
-#[derive(Clone, Debug, Args)]
-pub struct Image {
-    /// The guests' kernel; without it no guest is measured.
-    #[arg(long, requires = "initrd")]
-    kernel: Option<PathBuf>,
-    /// The guests' initramfs, whose script is the bench's.
-    #[arg(long, requires = "kernel")]
-    initrd: Option<PathBuf>,
 }
 
 impl Options {
@@ -86,7 +76,7 @@ impl Options {
 /// # Errors
 /// When another bench runs, nothing can be written, or, in the end, when a peer could not be measured.
 pub fn bench(options: &Options, image: &Image, tools: &Tools, out: &Path) -> Result<()> {
-    let image = image.kernel.as_deref().zip(image.initrd.as_deref());
+    let image = image.paths();
     let (absent, here): (Vec<_>, Vec<_>) =
         options.peers().into_iter().partition(|peer| missing(*peer));
     for peer in &absent {

@@ -1,5 +1,6 @@
 //! The bench of WireGuard servers: the same client against each of them, both ways.
 
+mod client;
 pub mod crowd;
 mod idle;
 mod report;
@@ -10,13 +11,17 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 
-pub use self::server::Server;
+pub use self::{
+    client::{Client, SCRIPT},
+    server::Server,
+};
 use self::{
     report::{Alone, Part, Report},
     server::Direction,
 };
 pub use crate::userspace::Program;
 use crate::{
+    guest::Image,
     probe::Effort,
     report::{Rival, Samples},
     site::Tools,
@@ -37,7 +42,7 @@ pub struct Options {
     only: Vec<Server>,
     /// Only with these clients.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "CLIENT,…")]
-    client: Vec<Program>,
+    client: Vec<Client>,
     /// Instead: what 1000 idle clients cost weft.
     #[arg(long)]
     idle: bool,
@@ -50,10 +55,16 @@ impl Options {
             return Vec::new();
         }
         let servers = self.servers().into_iter().filter_map(Server::program);
-        let mut programs: Vec<_> = servers.chain(self.clients()).collect();
+        let clients = self.clients().into_iter().filter_map(Client::program);
+        let mut programs: Vec<_> = servers.chain(clients).collect();
         programs.sort_unstable();
         programs.dedup();
         programs
+    }
+
+    /// Tells whether a guest is among the clients.
+    pub fn with_guest(&self) -> bool {
+        !self.idle && self.clients().contains(&Client::Kernel)
     }
 
     /// Tells whether weft is among what is to be measured.
@@ -80,12 +91,8 @@ impl Options {
         if self.only.is_empty() { Server::value_variants().to_vec() } else { self.only.clone() }
     }
 
-    fn clients(&self) -> Vec<Program> {
-        if self.client.is_empty() {
-            Program::value_variants().to_vec()
-        } else {
-            self.client.clone()
-        }
+    fn clients(&self) -> Vec<Client> {
+        if self.client.is_empty() { Client::value_variants().to_vec() } else { self.client.clone() }
     }
 }
 
@@ -94,15 +101,18 @@ impl Options {
 ///
 /// # Errors
 /// When another bench runs, nothing can be written, or, in the end, when something could not be measured.
-pub fn bench(options: &Options, tools: &Tools, out: &Path) -> Result<()> {
-    let failed =
-        if options.idle { alone(options, tools, out)? } else { side_by_side(options, tools, out)? };
+pub fn bench(options: &Options, image: &Image, tools: &Tools, out: &Path) -> Result<()> {
+    let failed = if options.idle {
+        alone(options, tools, out)?
+    } else {
+        side_by_side(options, image, tools, out)?
+    };
     ensure!(failed == 0, "{failed} attempts failed");
     Ok(())
 }
 
 /// Measures all servers with all clients both ways and returns how many attempts failed.
-fn side_by_side(options: &Options, tools: &Tools, out: &Path) -> Result<usize> {
+fn side_by_side(options: &Options, image: &Image, tools: &Tools, out: &Path) -> Result<usize> {
     // What packages have was installed; of crates, some may not have built.
     let is_here =
         |program: &Program| program.crate_name().is_none() || program.path(tools).exists();
@@ -114,7 +124,10 @@ fn side_by_side(options: &Options, tools: &Tools, out: &Path) -> Result<usize> {
     let servers = options.servers();
     let servers: Vec<_> =
         servers.into_iter().filter(|server| server.program().is_none_or(|p| is_here(&p))).collect();
-    let clients = options.clients().into_iter().filter(is_here);
+    let clients = options.clients().into_iter().filter(|client| match client {
+        Client::Program(program) => is_here(program),
+        Client::Kernel => image.paths().is_some(),
+    });
     let ways: Vec<_> = clients
         .flat_map(|client| [(client, Direction::ToServer), (client, Direction::ToClient)])
         .collect();
@@ -122,7 +135,7 @@ fn side_by_side(options: &Options, tools: &Tools, out: &Path) -> Result<usize> {
     let runs = options.turns.count();
     let mut bench = Bench::begin(out, runs * ways.len() * servers.len())?;
     let effort = Effort { tcp: options.turns.tcp(), ladder: &[] };
-    let part = |&(client, direction): &(Program, Direction)| {
+    let part = |&(client, direction): &(Client, Direction)| {
         let what = match direction {
             Direction::ToServer => format!("{} to the server", client.name()),
             Direction::ToClient => format!("the server to {}", client.name()),
@@ -136,7 +149,7 @@ fn side_by_side(options: &Options, tools: &Tools, out: &Path) -> Result<usize> {
             for &server in &servers {
                 let part = &mut report.parts[at];
                 let what = format!("run {run} of {runs}, {}: {}", part.what, server.title());
-                let build = |lab: &_| server::build(lab, tools, way, server);
+                let build = |lab: &_| server::build(lab, (tools, image), way, server);
                 bench.take(&mut part.samples, &what, (run, server), (tools, effort), build);
                 bench.write(SIDE_BY_SIDE, &report.markdown(), &report)?;
             }

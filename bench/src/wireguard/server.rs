@@ -7,8 +7,10 @@ use anyhow::Result;
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::client::Client;
 use crate::{
     gateways::{DEVICE, Ends, Underlay},
+    guest::Image,
     lab::{Lab, Process},
     report::Rival,
     site::{Site, Tools},
@@ -17,9 +19,9 @@ use crate::{
 };
 
 /// The MTU that clients of WireGuard take when nobody says another.
-const INNER_MTU: u16 = 1420;
+pub(super) const INNER_MTU: u16 = 1420;
 /// The network in the tunnel.
-const NETWORK: &str = "10.77.0.0/24";
+pub(super) const NETWORK: &str = "10.77.0.0/24";
 /// weft's adapter in it.
 const ADAPTER: &str = "10.77.0.3/24";
 
@@ -80,8 +82,8 @@ impl fmt::Display for Server {
 /// When something of it does not come up.
 pub(super) fn build(
     lab: &Lab,
-    tools: &Tools,
-    (client, direction): (Program, Direction),
+    (tools, image): (&Tools, &Image),
+    (client, direction): (Client, Direction),
     server: Server,
 ) -> Result<Site> {
     let ends = Ends::lay(lab, Underlay::Veth)?;
@@ -100,10 +102,7 @@ pub(super) fn build(
             adapter(lab, tools, &ends, &server_key, &peers)?
         }
     };
-    let process = client.start(lab, tools, &ends.near)?;
-    let endpoint = format!("{}:{PORT}", ends.far.outer);
-    let to = Other { public_key: &server_key.public, allowed: NETWORK, endpoint: Some(&endpoint) };
-    userspace::introduce(&process, &client_key.file, to)?;
+    let process = client.start(lab, (tools, image), &ends, &client_key, &server_key.public)?;
 
     let both = [served.clone(), process];
     ends.near.bring_up(lab, &both, Some(INNER_MTU))?;
