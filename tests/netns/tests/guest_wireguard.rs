@@ -52,9 +52,9 @@ fn reach_each_other(guest: &mut Guest, web: &Host) {
     for address in ["10.10.0.201", "fd10::201"] {
         until(&format!("the host reaches {address}"), || pings(web.space(), address));
     }
-    for direction in ["", "-R"] {
+    for arguments in ["10.10.0.5", "10.10.0.5 -R", "fd10::5", "fd10::5 -R"] {
         let server = web.iperf_server();
-        let report = guest.iperf(&format!("-c 10.10.0.5 -t 1 {direction}"));
+        let report = guest.iperf(&format!("-t 1 -c {arguments}"));
         assert!(report.contains("receiver"), "{report}");
         drop(server);
     }

@@ -120,7 +120,8 @@ fn a_stranger_is_met_with_silence(workers: usize) {
         message
     };
     let mut roll = dice(5);
-    let garbage = (0..200).chain([1000, 1472]).flat_map(|len| (0..6).map(move |kind| (kind, len)));
+    let garbage =
+        (0..200).chain([1472, 9000, 65_000]).flat_map(|len| (0..6).map(move |kind| (kind, len)));
     let garbage = garbage.map(|(kind, len): (u8, usize)| {
         let mut bytes: Vec<_> = (0..len).map(|_| roll(256) as u8).collect();
         let word = [kind, 0, 0, 0];
@@ -137,7 +138,7 @@ fn a_stranger_is_met_with_silence(workers: usize) {
         scene.forger.send(&datagram);
         sent += 1;
         // No more than a socket holds.
-        if sent % 64 == 0 {
+        if sent % 64 == 0 || datagram.len() > 1472 {
             counted(&scene, sent);
         }
     }
