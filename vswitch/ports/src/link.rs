@@ -7,7 +7,10 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
 };
 
+use self::features::SERVICE_STRIPPING;
 use crate::{OpenError, sys, tap::request_for};
+
+mod features;
 
 /// A socket through which devices are asked and set.
 pub struct Links {
@@ -39,6 +42,15 @@ pub enum Lro {
     On,
     /// They are not, or the device cannot.
     Off,
+}
+
+/// The tags that hardware may take off received frames, each by a switch of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strippable {
+    /// Those of 802.1Q, EtherType 0x8100.
+    Customer,
+    /// Those of 802.1ad, EtherType 0x88a8.
+    Service,
 }
 
 /// Whether the hardware takes VLAN tags off received frames and hands them over beside these.
@@ -162,27 +174,40 @@ impl Links {
         Ok(new != flags)
     }
 
-    /// Returns whether a device strips VLAN tags.
+    /// Returns whether a device strips tags.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn stripping(&self, device: &str) -> io::Result<Stripping> {
-        let strips = self.ethtool_flags(device)? & ETH_FLAG_RXVLAN != 0;
+    pub fn stripping(&self, device: &str, tags: Strippable) -> io::Result<Stripping> {
+        let strips = match tags {
+            Strippable::Customer => self.ethtool_flags(device)? & ETH_FLAG_RXVLAN != 0,
+            Strippable::Service => self.has_feature(device, SERVICE_STRIPPING)?,
+        };
         Ok(if strips { Stripping::On } else { Stripping::Off })
     }
 
-    /// Makes a device strip VLAN tags, or not.
+    /// Makes a device strip tags, or not.
     ///
     /// # Errors
     /// What the kernel says, when the device cannot do it.
-    pub fn set_stripping(&self, device: &str, wanted: Stripping) -> io::Result<()> {
-        let flags = self.ethtool_flags(device)?;
-        let data = match wanted {
-            Stripping::On => flags | ETH_FLAG_RXVLAN,
-            Stripping::Off => flags & !ETH_FLAG_RXVLAN,
-        };
-        self.ethtool(device, &mut Value { command: ETHTOOL_SFLAGS, data })?;
-        match self.stripping(device)? {
+    pub fn set_stripping(
+        &self,
+        device: &str,
+        tags: Strippable,
+        wanted: Stripping,
+    ) -> io::Result<()> {
+        match tags {
+            Strippable::Customer => {
+                let flags = self.ethtool_flags(device)?;
+                let data = match wanted {
+                    Stripping::On => flags | ETH_FLAG_RXVLAN,
+                    Stripping::Off => flags & !ETH_FLAG_RXVLAN,
+                };
+                self.ethtool(device, &mut Value { command: ETHTOOL_SFLAGS, data })?;
+            }
+            Strippable::Service => self.want_feature(device, SERVICE_STRIPPING, wanted)?,
+        }
+        match self.stripping(device, tags)? {
             now if now == wanted => Ok(()),
             _ => Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
         }

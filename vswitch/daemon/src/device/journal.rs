@@ -11,6 +11,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use weft_ports::link::Strippable;
 use weft_vlan::MacAddr;
 
 use super::told::Link;
@@ -85,10 +86,30 @@ pub(super) struct Changes {
     pub(super) lro_off: bool,
     /// Whether it was kept from stripping VLAN tags.
     pub(super) stripping_off: bool,
+    /// Whether it was kept from stripping the tags of 802.1ad.
+    pub(super) service_stripping_off: bool,
     /// Whether it was set up.
     pub(super) set_up: bool,
     /// The MTU before and the MTU that was set.
     pub(super) mtu: Option<MtuChange>,
+}
+
+impl Changes {
+    /// Tells whether the device was kept from stripping these tags.
+    pub(super) fn has_stripping_off(&self, tags: Strippable) -> bool {
+        match tags {
+            Strippable::Customer => self.stripping_off,
+            Strippable::Service => self.service_stripping_off,
+        }
+    }
+
+    /// What [`Changes::has_stripping_off`] tells, to be changed.
+    pub(super) fn stripping_off_mut(&mut self, tags: Strippable) -> &mut bool {
+        match tags {
+            Strippable::Customer => &mut self.stripping_off,
+            Strippable::Service => &mut self.service_stripping_off,
+        }
+    }
 }
 
 /// A link-local address and its prefix length.

@@ -1,10 +1,10 @@
 //! VLAN tags that the hardware takes off received frames and hands over beside them, where an XDP program does not see
-//! them. Off while such a program takes the frames. ethtool(8), `-K DEV rxvlan`.
+//! them. Off while such a program takes the frames. ethtool(8), `-K DEV rxvlan` and `rx-vlan-stag-hw-parse`.
 
 use std::io;
 
 use rustix::io::Errno;
-use weft_ports::link::{Links, Stripping};
+use weft_ports::link::{Strippable, Stripping};
 
 use super::{
     Devices, Refusal,
@@ -50,17 +50,29 @@ impl Devices {
         tags: Tags,
         record: &mut Record,
     ) -> Result<(), Refusal> {
-        let name = &link.name;
+        for strippable in STRIPPABLE {
+            self.see_to(&link.name, strippable, tags, record).await?;
+        }
+        Ok(())
+    }
+
+    async fn see_to(
+        &self,
+        name: &str,
+        strippable: Strippable,
+        tags: Tags,
+        record: &mut Record,
+    ) -> Result<(), Refusal> {
         let failed = state_dir(name);
         match tags {
-            Tags::InFrame if get(name).await? == Stripping::On => {
-                record.changes.stripping_off = true;
+            Tags::InFrame if get(name, strippable).await? == Stripping::On => {
+                *record.changes.stripping_off_mut(strippable) = true;
                 self.journal.save(record).await.map_err(failed)?;
-                set(name, Stripping::Off).await
+                set(name, strippable, Stripping::Off).await
             }
-            Tags::Anywhere if record.changes.stripping_off => {
-                set(name, Stripping::On).await?;
-                record.changes.stripping_off = false;
+            Tags::Anywhere if *record.changes.stripping_off_mut(strippable) => {
+                set(name, strippable, Stripping::On).await?;
+                *record.changes.stripping_off_mut(strippable) = false;
                 self.journal.save(record).await.map_err(failed)
             }
             _ => Ok(()),
@@ -68,9 +80,12 @@ impl Devices {
     }
 }
 
+/// In the order in which they are switched off, and on again.
+pub(super) const STRIPPABLE: [Strippable; 2] = [Strippable::Customer, Strippable::Service];
+
 /// Tells whether a device strips tags; most of those that are no hardware cannot.
-pub(super) async fn get(device: &str) -> Result<Stripping, Refusal> {
-    match ask(device, Links::stripping).await {
+pub(super) async fn get(device: &str, tags: Strippable) -> Result<Stripping, Refusal> {
+    match ask(device, move |links, device| links.stripping(device, tags)).await {
         Err(error) if Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP) => Ok(Stripping::Off),
         asked => {
             asked.map_err(|error: io::Error| refused(device, "ask for its VLAN offload", &error))
@@ -79,12 +94,12 @@ pub(super) async fn get(device: &str) -> Result<Stripping, Refusal> {
 }
 
 /// Makes a device strip tags, or not.
-pub(super) async fn set(device: &str, wanted: Stripping) -> Result<(), Refusal> {
+pub(super) async fn set(device: &str, tags: Strippable, wanted: Stripping) -> Result<(), Refusal> {
     let step = match wanted {
         Stripping::On => "let it strip VLAN tags again",
         Stripping::Off => "keep it from stripping VLAN tags",
     };
-    let done = ask(device, move |links, device| links.set_stripping(device, wanted)).await;
+    let done = ask(device, move |links, device| links.set_stripping(device, tags, wanted)).await;
     done.map_err(|error| refused(device, step, &error))
 }
 

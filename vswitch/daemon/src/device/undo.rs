@@ -81,8 +81,12 @@ impl Devices {
         if changes.lro_off && !lro::is_on(name).await? {
             lro::set(name, Lro::On).await?;
         }
-        if changes.stripping_off && stripping::get(name).await? == Stripping::Off {
-            stripping::set(name, Stripping::On).await?;
+        for tags in stripping::STRIPPABLE {
+            if changes.has_stripping_off(tags)
+                && stripping::get(name, tags).await? == Stripping::Off
+            {
+                stripping::set(name, tags, Stripping::On).await?;
+            }
         }
         // There were link-local addresses, so IPv6 was on.
         if !changes.link_locals.is_empty() {
