@@ -11,9 +11,19 @@ pub struct Host {
 impl Host {
     /// Makes a host at one end of a veth whose other end, up, becomes `device` in the switch's namespace.
     pub fn on_veth(lab: &Lab, device: &str, address: &str) -> Self {
+        Self::on_veth_of(lab, device, address, "")
+    }
+
+    /// Makes a host as [`Host::on_veth`] does, each end of whose veth has so many queues either way.
+    pub fn on_veth_with_queues(lab: &Lab, device: &str, address: &str, queues: usize) -> Self {
+        let queues = format!("numtxqueues {queues} numrxqueues {queues}");
+        Self::on_veth_of(lab, device, address, &queues)
+    }
+
+    fn on_veth_of(lab: &Lab, device: &str, address: &str, properties: &str) -> Self {
         let host = Self { space: Namespace::new() };
         lab.switch().run(&format!(
-            "ip link add {device} type veth peer name eth0 netns {}",
+            "ip link add {device} {properties} type veth peer name eth0 {properties} netns {}",
             host.space.path()
         ));
         lab.switch().run(&format!("ip link set {device} up"));

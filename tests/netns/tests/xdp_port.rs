@@ -38,7 +38,10 @@ fn scene(workers: usize, io: &str) -> (Lab, Daemon, [Host; 2]) {
 fn dress(lab: &Lab, device: &str) -> (bool, bool) {
     let has_program = lab.switch().run(&format!("ip link show {device}")).contains("xdp");
     let features = lab.switch().run(&format!("ethtool -k {device}"));
-    (has_program, features.contains("rx-vlan-offload: on"))
+    let strips =
+        ["rx-vlan-offload: on", "rx-vlan-stag-hw-parse: on"].map(|tags| features.contains(tags));
+    assert_eq!(strips[0], strips[1], "{features}");
+    (has_program, strips[0])
 }
 
 const AS_A_PORT: (bool, bool) = (true, false);
@@ -170,6 +173,37 @@ fn a_device_that_is_replaced_or_renamed_is_followed(workers: usize) {
     ctl.wait_for_state("v2", "up");
 }
 
+fn queues_that_the_device_gets_later_are_served(workers: usize) {
+    let lab = Lab::with_workers(workers);
+    let one = Host::on_veth_with_queues(&lab, "v1", "10.0.0.1/24", 4);
+    let two = Host::on_veth(&lab, "v2", "10.0.0.2/24");
+    one.run("ethtool -L eth0 rx 1 tx 1");
+    lab.switch().run("ethtool -L v1 rx 1 tx 1");
+    let daemon = lab.daemon(&config("xdp"));
+    let ctl = daemon.ctl();
+    for name in ["v1", "v2"] {
+        ctl.wait_for_state(name, "up");
+    }
+    one.wait_for_ping("10.0.0.2");
+    let frames = |way: &str| ctl.port("v1")[way]["frames"].as_u64().expect("frames are counted");
+    let counted = (frames("rx"), frames("tx"));
+    for (rx, tx) in [(2, 1), (4, 3)] {
+        let said = daemon.log_len();
+        lab.switch().run(&format!("ethtool -L v1 rx {rx} tx {tx}"));
+        daemon.wait_for_log(said, &format!("native copy mode, {rx} queues"));
+        // The other end may never send by more queues than this one receives by.
+        one.run(&format!("ethtool -L eth0 rx {tx} tx {rx}"));
+        ctl.wait_for_state("v1", "up");
+        one.wait_for_ping("10.0.0.2");
+        // Streams, each by the queue that the sender's hash finds.
+        for direction in ["", "-R"] {
+            one.iperf(&two, &format!("-c 10.0.0.2 -P 8 -t 1 {direction}"));
+        }
+        assert_eq!(dress(&lab, "v1"), AS_A_PORT);
+    }
+    assert!(frames("rx") > counted.0 && frames("tx") > counted.1, "counters go on");
+}
+
 /// They run the program where their tags stand beside the frame.
 fn devices_that_hide_their_tags_are_refused(workers: usize) {
     let lab = Lab::with_workers(workers);
@@ -207,5 +241,6 @@ weft_netns::each_worker_count!(
     a_program_of_somebody_else_is_in_the_way,
     what_the_daemon_may_not_is_named,
     a_device_that_is_replaced_or_renamed_is_followed,
+    queues_that_the_device_gets_later_are_served,
     devices_that_hide_their_tags_are_refused,
 );

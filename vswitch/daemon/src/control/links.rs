@@ -1,6 +1,7 @@
 //! Follows the devices of open ports: their state, their MTU, their name, and whether the host uses them itself.
 
 use weft_config::PortType;
+use weft_ports::link::Queues;
 
 use super::state::{Control, Link, Open, OpenDevice, Port};
 use crate::device::{Change, Device, LinkEvent, LinkState, Refusal, Use};
@@ -113,6 +114,28 @@ impl Control {
         }
         open.device = Some(device.into());
         is_other || port.takes_frames().is_some() != took_frames
+    }
+
+    /// Opens `xdp` ports anew whose devices have got more queues or fewer, of which no event tells: what comes by a new
+    /// one has no socket, and what is sent by one that is gone is lost.
+    pub(super) async fn follow_queues(&mut self) {
+        let open =
+            self.ports.iter().filter_map(|(name, port)| match (&port.config.kind, &port.link) {
+                (
+                    PortType::Netdev { device, .. },
+                    Link::Open(Open { queues: Some(queues), .. }),
+                ) => Some((name.clone(), device.clone(), *queues)),
+                _ => None,
+            });
+        for (name, device, had) in open.collect::<Vec<_>>() {
+            let has = self.devices.queues(&device).await;
+            let Some(Queues { receiving, sending }) = has.filter(|&has| has != had) else {
+                continue;
+            };
+            tracing::info!(port = name, device, receiving, sending, "the device has other queues");
+            self.close_port(&name, format!("device {device} has got other queues")).await;
+            self.open_ports_on(&device).await;
+        }
     }
 
     async fn device_left(&mut self, event: &LinkEvent) {

@@ -199,9 +199,13 @@ impl Control {
     async fn open_port(&mut self, name: &str) -> bool {
         let Some(port) = self.ports.get(name) else { return false };
         let (id, kind, mtu) = (port.id, port.config.kind.clone(), port.config.mtu);
+        let mut queues = None;
         let result = match &kind {
             PortType::Netdev { device, io: NetdevIo::Packet } => self.open_netdev(device).await,
-            PortType::Netdev { device, io: NetdevIo::Xdp } => self.open_xdp(name, device).await,
+            PortType::Netdev { device, io: NetdevIo::Xdp } => {
+                queues = self.devices.queues(device).await;
+                self.open_xdp(name, device).await
+            }
             PortType::Tap { device, queues } => self.open_tap(device, *queues, mtu).await,
             PortType::Stream(socket) | PortType::VhostUser { socket, .. } => {
                 Err(self.open_socket(name, socket))
@@ -210,6 +214,9 @@ impl Control {
         match result {
             Ok((opened, device)) => {
                 self.attach(name, id, opened, device, None);
+                if let Some(Port { link: Link::Open(open), .. }) = self.ports.get_mut(name) {
+                    open.queues = queues;
+                }
                 true
             }
             Err(link) => {
@@ -282,8 +289,8 @@ impl Control {
             let egress = self.pool.attach(id, generation, opened, &port.counters);
             port.generation = generation;
             let mtu = device.as_ref().map_or(DEFAULT_MTU, |device| device.mtu);
-            port.link =
-                Link::Open(Open { egress, mtu, device: device.map(OpenDevice::from), line });
+            let device = device.map(OpenDevice::from);
+            port.link = Link::Open(Open { egress, mtu, device, queues: None, line });
             tracing::info!(port = name, "port open");
         }
     }

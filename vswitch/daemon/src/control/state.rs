@@ -11,7 +11,7 @@ use weft_core::{
     Fdb, Guards, Isolation, PortId, PortKind, PortSpec, Rate, StaticEntry, Switch, SwitchSpec,
     Timestamp,
 };
-use weft_ports::vhost::Line;
+use weft_ports::{link::Queues, vhost::Line};
 use weft_vlan::VlanSet;
 
 use super::{
@@ -93,6 +93,8 @@ pub(super) struct Open {
     pub(super) mtu: u32,
     /// The device, where there is one that can be seen from here.
     pub(super) device: Option<OpenDevice>,
+    /// The queues that the device of an `xdp` port had, each of which has a socket.
+    pub(super) queues: Option<Queues>,
     /// The conversation with a vhost-user front-end; it ends with this.
     #[expect(dead_code, reason = "held for what its end does")]
     pub(super) line: Option<Line>,

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{clock, device::LinkEvent, plane::QueueEnded};
 
-/// How often aged addresses are reclaimed and failed ports tried again.
+/// How often aged addresses are reclaimed, failed ports tried again and queues of devices counted.
 const TICK: Duration = Duration::from_secs(1);
 
 /// What tells the control plane of the world.
@@ -42,6 +42,7 @@ pub(crate) async fn tend(control: Shared, told: Told) {
                 let mut control = control.lock().await;
                 control.sweep();
                 control.retry_failed().await;
+                control.follow_queues().await;
             }
             else => return,
         }

@@ -27,6 +27,7 @@ use std::{fmt, io, path::Path};
 
 use rustix::io::Errno;
 use tokio::sync::{Mutex, mpsc};
+use weft_ports::link::{Links, Queues};
 use weft_vlan::MacAddr;
 
 use hold::Holds;
@@ -254,6 +255,11 @@ impl Devices {
     pub(crate) async fn state(&self, index: u32) -> Option<LinkState> {
         let link = self.netlink.link_by_index(index).await.ok()??;
         Some(LinkState { up: link.up, running: link.running, mtu: link.mtu })
+    }
+
+    /// Returns how many queues a device has, where it can be seen and its driver says so.
+    pub(crate) async fn queues(&self, device: &str) -> Option<Queues> {
+        lro::ask(device, Links::queues).await.ok()?
     }
 
     async fn find(&self, device: &str) -> Result<Link, Refusal> {
