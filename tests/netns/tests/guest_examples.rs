@@ -73,6 +73,27 @@ fn libvirt_starts_the_domain() {
 }
 
 #[test]
+fn the_commands_of_the_documentation_make_a_port_and_tell_of_it() {
+    const DOCUMENT: &str = include_str!("../../../docs/vhost-user.md");
+    let lab = Lab::with_workers(1);
+    let machine = Machine::new(&lab);
+    let wrapper = machine.wrapper();
+    let daemon = Daemon::start_by(&lab, "weftd", "", &wrapper.each_ref().map(String::as_str));
+    let commands = DOCUMENT.lines().filter_map(|line| line.strip_prefix("weftctl "));
+    let said: Vec<_> = commands
+        .map(|line| daemon.ctl().run(line.split(" # ").next().expect("a line has a beginning")))
+        .collect();
+    let [_added, qemu, libvirt] = &said[..] else { panic!("{said:?}") };
+    daemon.ctl().wait_for_state("db1", "waiting");
+    let socket = "/run/weft/ports/db1/db1.sock";
+    assert!(qemu.contains(&format!("-chardev socket,id=db1,path={socket},reconnect=1")), "{qemu}");
+    assert!(libvirt.contains(&format!("path='{socket}' mode='client'")), "{libvirt}");
+    let [enter, namespace, _] = &wrapper;
+    let owner = lab.switch().run(&format!("{enter} {namespace} stat -c %U:%a {socket}"));
+    assert_eq!(owner.trim(), "libvirt-qemu:600");
+}
+
+#[test]
 fn the_script_starts_qemu() {
     let lab = Lab::with_workers(1);
     let machine = Machine::new(&lab);

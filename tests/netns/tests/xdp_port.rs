@@ -173,6 +173,26 @@ fn a_device_that_is_replaced_or_renamed_is_followed(workers: usize) {
     ctl.wait_for_state("v2", "up");
 }
 
+fn the_lines_of_the_documentation_make_a_port(workers: usize) {
+    const DOCUMENT: &str = include_str!("../../../docs/xdp.md");
+    let lab = Lab::with_workers(workers);
+    let _one = Host::on_veth(&lab, "eth1", "10.0.0.1/24");
+    let lines = DOCUMENT.lines().filter_map(|line| line.strip_prefix("    "));
+    let (commands, config): (Vec<_>, Vec<_>) = lines.partition(|line| line.starts_with("weftctl "));
+    let config = config.join("\n");
+    let daemon = lab.daemon(&config.replace("\"xdp\" ", "\"packet\" "));
+    let ctl = daemon.ctl();
+    ctl.wait_for_state("uplink", "up");
+    assert_eq!(dress(&lab, "eth1"), AS_BEFORE);
+    for command in &commands {
+        let command = command.split(" # ").next().expect("a line has a beginning");
+        ctl.run(command.trim_start_matches("weftctl "));
+    }
+    ctl.wait_for_state("uplink", "up");
+    assert_eq!(dress(&lab, "eth1"), AS_A_PORT);
+    assert_eq!(daemon.config().split("\n\n").last(), Some(&*config), "{}", daemon.config());
+}
+
 fn queues_that_the_device_gets_later_are_served(workers: usize) {
     let lab = Lab::with_workers(workers);
     let one = Host::on_veth_with_queues(&lab, "v1", "10.0.0.1/24", 4);
@@ -241,6 +261,7 @@ weft_netns::each_worker_count!(
     a_program_of_somebody_else_is_in_the_way,
     what_the_daemon_may_not_is_named,
     a_device_that_is_replaced_or_renamed_is_followed,
+    the_lines_of_the_documentation_make_a_port,
     queues_that_the_device_gets_later_are_served,
     devices_that_hide_their_tags_are_refused,
 );
