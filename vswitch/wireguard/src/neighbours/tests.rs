@@ -1,3 +1,5 @@
+use proptest::{collection::vec, prelude::*};
+
 use super::*;
 
 const MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 5]);
@@ -243,4 +245,48 @@ fn peers_whose_packets_wait_take_no_room_from_others() {
     let most = neighbours.shares.values().map(|share| share.waiting).max();
     assert!(neighbours.share(PeerId::new(9).unwrap()).waiting <= most.unwrap());
     assert_eq!(neighbours.waiting, WAITING_MAX);
+}
+
+/// Compares what is counted with what there is.
+fn check_books(neighbours: &Neighbours) {
+    let askers = neighbours.known.values().filter(|known| known.is_asker).count();
+    assert_eq!((neighbours.askers, neighbours.order.len()), (askers, neighbours.known.len()));
+    let mut shares = HashMap::<PeerId, Share, RandomState>::default();
+    let mut waiting_now = 0;
+    for unknown in neighbours.unknown.values() {
+        let State::Resolving { peer, waiting, .. } = &unknown.state else { continue };
+        shares.entry(*peer).or_default().asked += 1;
+        waiting_now += waiting.len();
+        waiting.iter().for_each(|it| shares.entry(it.peer).or_default().waiting += 1);
+    }
+    assert_eq!((neighbours.waiting, &neighbours.shares), (waiting_now, &shares));
+    assert!(neighbours.unknown.len() <= UNKNOWN_MAX && waiting_now <= WAITING_MAX);
+    assert!(neighbours.known.keys().all(|ip| !neighbours.unknown.contains_key(ip)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(50))]
+
+    #[test]
+    fn books_are_right_whatever_happens_and_every_packet_has_one_end(
+        happenings in vec((0..16_u8, 0..9_u32, 0..600_u32), 0..4000)
+    ) {
+        let mut neighbours = Neighbours::default();
+        let (mut now, mut taken, mut ended) = (secs(1), 0, 0);
+        for (what, peer, at) in happenings {
+            match what {
+                0 => now += Duration::from_millis(250),
+                1 => neighbours.tick(now, |_| {}, |_| ended += 1),
+                2 => ended += neighbours.heard(now, ip(at), MAC, Heard::Statement).len(),
+                3 => ended += neighbours.heard(now, ip(at), OTHER, Heard::Question).len(),
+                _ if neighbours.find(now, ip(at)) != Found::Missing => {}
+                _ => {
+                    taken += usize::from(neighbours.wait(now, ip(at), packet_of(peer, 0)).is_ok());
+                    ended += neighbours.displaced().count();
+                }
+            }
+        }
+        check_books(&neighbours);
+        prop_assert_eq!(taken, ended + neighbours.waiting);
+    }
 }
