@@ -34,10 +34,16 @@ struct Scene {
 
 impl Scene {
     fn new(workers: usize) -> Self {
+        Self::in_network(workers, 24)
+    }
+
+    /// Makes one whose VLAN has a network of this length.
+    fn in_network(workers: usize, len: u8) -> Self {
         let mut sites = Underlay::between(2).workers(workers).build();
         let key = ClientKey::new(&sites[1]);
         let text = key.adapter(&sites[0]);
-        let text = text.replace("10.10.0.1/24\"", "10.10.0.1/24\", \"fd10::1/64\"");
+        let own = format!("10.10.0.1/{len}\", \"fd10::1/64\"");
+        let text = text.replace("10.10.0.1/24\"", &own);
         let text = text.replace("10.10.0.201/32\"", "10.10.0.201/32\", \"fd10::201/128\"");
         sites[0].start(&text);
         let forger = Forger::at(&sites[1], &key, &sites[0]);
@@ -70,10 +76,23 @@ impl Scene {
     /// The adapter answers a ping of the client's; what else it says before is of other packets.
     #[track_caller]
     fn wait_for_ping(&mut self, sequence: u16) {
-        until("the adapter answers", || {
-            let ping = self.forger.seal(&echo(ALICE, ADAPTER, 8, sequence));
-            self.forger.send(&ping);
-            std::iter::from_fn(|| self.forger.packet()).any(|packet| answers(&packet, sequence))
+        self.wait_for_pings(&[ADAPTER], sequence);
+    }
+
+    /// All of them answer.
+    #[track_caller]
+    fn wait_for_pings(&mut self, hosts: &[IpAddr], sequence: u16) {
+        let mut silent = hosts.to_vec();
+        until("all answer", || {
+            for host in &silent {
+                let ping = self.forger.seal(&echo(ALICE, *host, 8, sequence));
+                self.forger.send(&ping);
+            }
+            while !silent.is_empty() {
+                let Some(packet) = self.forger.packet() else { break };
+                silent.retain(|host| !answers(&packet, *host, sequence));
+            }
+            silent.is_empty()
         });
     }
 }
@@ -96,10 +115,10 @@ fn echo(from: IpAddr, to: IpAddr, kind: u8, sequence: u16) -> Vec<u8> {
     packet(&frame().ip(from, to, 1, &message))
 }
 
-/// Tells whether a packet answers the client's ping of the adapter; addresses and what is behind them say so.
-fn answers(packet: &[u8], sequence: u16) -> bool {
+/// Tells whether a packet answers the client's ping of a host; addresses and what is behind them say so.
+fn answers(packet: &[u8], host: IpAddr, sequence: u16) -> bool {
     const ADDRESSES: usize = 12;
-    packet.get(ADDRESSES..) == echo(ADAPTER, ALICE, 0, sequence).get(ADDRESSES..)
+    packet.get(ADDRESSES..) == echo(host, ALICE, 0, sequence).get(ADDRESSES..)
 }
 
 /// Numbers that are the same in each run.
@@ -176,10 +195,10 @@ fn a_record_that_comes_again_is_dropped(workers: usize) {
     scene.forger.send(&last);
     let mut came = Vec::new();
     until("two answers", || {
-        came.extend(scene.forger.packet().filter(|packet| !answers(packet, 1)));
+        came.extend(scene.forger.packet().filter(|packet| !answers(packet, ADAPTER, 1)));
         came.len() == 2
     });
-    assert!(answers(&came[0], 2) && answers(&came[1], 3), "{came:?}");
+    assert!(answers(&came[0], ADAPTER, 2) && answers(&came[1], ADAPTER, 3), "{came:?}");
     assert_eq!(scene.dropped("replayed"), 3);
 }
 
@@ -292,7 +311,28 @@ fn a_client_that_says_anything_does_no_harm(workers: usize) {
     drop(web);
 }
 
+/// A client scans more addresses than the adapter keeps in mind, and a host answers for all of them.
+fn a_client_that_scans_leaves_the_vlan_within_reach(workers: usize) {
+    const MORE_THAN_ARE_KEPT: u16 = 5000;
+    let mut scene = Scene::in_network(workers, 16);
+    let web = scene.sites[0].host("tap-a", "10.10.0.5/16");
+    web.run("ip addr add 10.10.0.6/16 dev eth0");
+    web.run("ip route add local 10.10.128.0/17 dev lo");
+    scene.forger.connect();
+    scene.wait_for_pings(&[WEB], 1);
+    let scanned = (0..MORE_THAN_ARE_KEPT).map(|number| {
+        let [high, low] = number.to_be_bytes();
+        IpAddr::from([10, 10, 128 + high, low])
+    });
+    for some in scanned.collect::<Vec<_>>().chunks(32) {
+        scene.wait_for_pings(some, 2);
+    }
+    // Nobody has sent to it yet.
+    scene.wait_for_pings(&[IpAddr::from([10, 10, 0, 6]), WEB], 3);
+}
+
 each_worker_count!(
+    a_client_that_scans_leaves_the_vlan_within_reach,
     a_stranger_is_met_with_silence,
     an_initiation_that_is_not_newer_is_not_answered,
     a_record_that_comes_again_is_dropped,
