@@ -132,9 +132,10 @@ impl<R: weft_vpn::Random> Office<R> {
             if inbox.load(now) == Load::Heavy {
                 thread::sleep(BREATH);
             }
-            let now = clock::elapsed();
             let mut room = AT_A_TIME;
             while let Some(some) = note {
+                // Read for each: a ping and its answer may be taken one after the other.
+                let now = clock::elapsed();
                 if matches!(some, Note::Command(Command::Stop)) {
                     self.peers.values().for_each(|kept| kept.peer.close_way());
                     return self.save(now, true);
@@ -143,6 +144,7 @@ impl<R: weft_vpn::Random> Office<R> {
                 room -= 1;
                 note = if room > 0 { inbox.take(Duration::ZERO) } else { None };
             }
+            let now = clock::elapsed();
             if self.host.poll_timeout().is_some_and(|due| due <= now) {
                 self.host.handle_timeout(now, clock::wall());
             }
