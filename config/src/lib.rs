@@ -3,6 +3,7 @@
 
 pub mod api;
 mod diff;
+mod duration;
 mod edit;
 mod error;
 pub mod keyfile;
@@ -14,6 +15,7 @@ pub mod uapi;
 mod words;
 
 pub use diff::diff;
+pub use duration::duration;
 pub use edit::{Edit, EditError, PeerChange};
 pub use error::{ConfigErrors, Mistake, Place};
 pub use model::{

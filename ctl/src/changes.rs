@@ -1,12 +1,12 @@
 //! What a write changed, or would change, in words.
 
-use weft_config::api::{Change, ChangeKind, Changed};
+use weft_config::api::{Candidate, Change, ChangeKind, Changed};
 
 use crate::{
     client::{Persistence, Removed},
     failure::Failure,
     output::{Output, Paint},
-    render::clean_lines,
+    render::{clean_lines, duration},
 };
 
 /// What became of the changes that are told.
@@ -37,7 +37,10 @@ pub(crate) fn tell(changed: &Changed, told: Told, paint: Paint) -> String {
                 "running, not written to the file: a restart or reload of weftd takes it back\n",
             );
         }
-        Told::Done(Persistence::Written) => text.push_str(&written(changed)),
+        Told::Done(Persistence::Written) => {
+            text.push_str(&written(changed));
+            text.push_str(&waiting(changed.candidate));
+        }
         Told::DryRun => text.push_str("nothing was changed: this was a dry run\n"),
         Told::Difference => {}
     }
@@ -66,6 +69,16 @@ fn written(changed: &Changed) -> String {
         .written
         .as_deref()
         .map_or_else(String::new, |path| format!("written to {}\n", clean_lines(path)))
+}
+
+/// Says until when a configuration waits for its confirmation.
+pub(crate) fn waiting(candidate: Option<Candidate>) -> String {
+    candidate.map_or_else(String::new, |Candidate { seconds_left, uid }| {
+        let left = duration(seconds_left);
+        format!(
+            "running, not written: uid {uid} has {left} to say `weftctl confirm`, then what ran before comes back\n"
+        )
+    })
 }
 
 fn noted(changed: &Changed) -> String {

@@ -22,6 +22,7 @@ use crate::{
     peer::PeerCommand,
     port::PortCommand,
     render,
+    rollback::{Confirm, Rollback},
     segment::SegmentCommand,
     shell::{Completions, Man},
     status::Status,
@@ -157,6 +158,10 @@ Examples:
     Diff(Diff),
     /// Make a file's text the configuration, as a whole or not at all
     Apply(Apply),
+    /// Keep what was applied with --confirm
+    Confirm(Confirm),
+    /// Go back to what the configuration was before
+    Rollback(Rollback),
     /// Show the configuration
     #[command(subcommand, after_help = "Examples:\n  weftctl config show")]
     Config(ConfigCommand),
@@ -196,6 +201,8 @@ impl Invocation {
             Command::Check(check) => check.run(output),
             Command::Diff(diff) => diff.run(&client, output),
             Command::Apply(apply) => apply.run(&client, output),
+            Command::Confirm(confirm) => confirm.run(&client, output),
+            Command::Rollback(rollback) => rollback.run(&client, output),
             Command::Config(command) => command.run(&client, output),
             Command::Completions(completions) => completions.run(command(), output),
             Command::Man(man) => man.run(command(), output),

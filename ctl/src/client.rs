@@ -213,6 +213,7 @@ impl Client {
                     changes: Vec::new(),
                     revision: document.revision,
                     written: None,
+                    candidate: document.candidate,
                     notes: Vec::new(),
                 }))
             }

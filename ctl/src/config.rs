@@ -1,19 +1,24 @@
 //! `weftctl config`, `diff` and `apply`: whole configurations, shown, compared and put in force.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
-use weft_config::api::{Changed, ConfigDocument, ConfigText};
+use weft_config::{
+    api::{Changed, ConfigDocument, ConfigText},
+    duration,
+};
 
 use crate::{
     changes::{Told, tell},
     check::Source,
     cli::Transient,
-    client::{Client, Request},
+    client::{Client, Persistence, Request},
     failure::Failure,
     output::Output,
     render::clean_lines,
 };
 
-const PATH: &str = "/v1/config";
+pub(crate) const PATH: &str = "/v1/config";
 
 /// What to do with the configuration.
 #[derive(Debug, Subcommand)]
@@ -91,38 +96,78 @@ impl Diff {
 
 /// What to put in force.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(mut_arg("transient", |transient| transient.conflicts_with("confirm")), after_help = "\
 Examples:
   weftctl apply candidate.toml --dry-run
+  weftctl apply candidate.toml --confirm 60s
   weftctl apply candidate.toml
   ssh gateway cat weft.toml | weftctl apply -
 
 What did not change is not touched: traffic on other ports goes on. The text
 becomes that of weftd's configuration file. With a mistake anywhere nothing
-changes.")]
+changes.
+With --confirm the file stays as it is until `weftctl confirm`. Without that word
+in time what ran before comes back by itself, so that nobody is locked out.")]
 pub(crate) struct Apply {
     /// The file, or - for standard input
     file: String,
+    #[command(flatten)]
+    way: Way,
+    #[command(flatten)]
+    transient: Transient,
+}
+
+/// How carefully a configuration is put in force.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Way {
     /// Only say what would change
     #[arg(long)]
     dry_run: bool,
-    #[command(flatten)]
-    transient: Transient,
+    /// Take it back unless `weftctl confirm` comes within this time, as in 60s or 5m
+    #[arg(long, value_name = "TIME", value_parser = patience, conflicts_with = "dry_run")]
+    confirm: Option<Duration>,
+}
+
+fn patience(text: &str) -> Result<Duration, &'static str> {
+    duration(text).ok_or("a number with its unit: 60s, 5m or 1h")
 }
 
 impl Apply {
     /// Does it.
     pub(crate) fn run(self, client: &Client, output: Output) -> Result<(), Failure> {
         let source = Source::read(&self.file)?;
-        let persistence = self.transient.persistence();
+        self.way.put(client, output, &source, self.transient.persistence(), |request| request)
+    }
+}
+
+impl Way {
+    /// Tells whether nothing was said about it.
+    pub(crate) fn is_plain(self) -> bool {
+        !self.dry_run && self.confirm.is_none()
+    }
+
+    /// Puts a configuration in force, and says what became of it.
+    pub(crate) fn put(
+        self,
+        client: &Client,
+        output: Output,
+        source: &Source,
+        persistence: Persistence,
+        also: impl FnOnce(Request) -> Request,
+    ) -> Result<(), Failure> {
         let told = if self.dry_run { Told::DryRun } else { Told::Done(persistence) };
         let body = ConfigText {
             text: source.text.clone(),
             name: Some(source.name.clone()),
             dry_run: self.dry_run,
         };
+        let seconds = self.confirm.map(|time| time.as_secs().to_string());
+        let request = Request::put(PATH)
+            .persistence(persistence)
+            .query("confirm-seconds", seconds.as_deref())
+            .body(&body);
         let answer = client
-            .send::<Changed>(Request::put(PATH).persistence(persistence).body(&body))
+            .send::<Changed>(also(request))
             .map_err(|failure| source.explain(failure, output))?;
         let paint = output.paint();
         output.show(&answer, |changed| tell(changed, told, paint))

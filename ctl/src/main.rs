@@ -15,6 +15,7 @@ mod output;
 mod peer;
 mod port;
 mod render;
+mod rollback;
 mod segment;
 mod shell;
 mod status;

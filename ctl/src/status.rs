@@ -6,6 +6,7 @@ use clap::Args;
 use weft_config::api::{FdbEntry, Port, Status as Report, Switch};
 
 use crate::{
+    changes::waiting,
     client::{Client, Request},
     failure::Failure,
     output::{Output, Paint},
@@ -34,6 +35,7 @@ impl Status {
 
 fn screen(report: &Report, paint: Paint) -> String {
     let mut text = heading(report, paint);
+    text.push_str(&paint.notice(&waiting(report.candidate)));
     let _ = write!(text, "\n{}", switches(&report.switches, paint));
     if !report.vlans.is_empty() {
         let _ = write!(text, "\n{}", vlan::list(&report.vlans, paint));

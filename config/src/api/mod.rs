@@ -39,7 +39,11 @@
 //! | `POST /v1/trace` | [`TraceRequest`] | [`Trace`] | readers |
 //! | `GET /v1/config` | | [`ConfigDocument`] | readers |
 //! | `POST /v1/config/diff` | [`ConfigText`] | [`Changed`] | readers |
-//! | `PUT /v1/config` | [`ConfigText`] | [`Changed`] | writers |
+//! | `PUT /v1/config?confirm-seconds=` | [`ConfigText`] | [`Changed`] | writers |
+//! | `POST /v1/config/confirm` | | [`Changed`] | writers |
+//! | `POST /v1/config/take-back` | | [`Changed`] | writers |
+//! | `GET /v1/config/history` | | `[`[`Former`]`]` | readers |
+//! | `GET /v1/config/history/{number}` | | [`FormerConfig`] | readers |
 //!
 //! Every change of the configuration takes `?transient=true` (the file is left alone) and `If-Match` with a revision.
 //! Every refusal is an [`Error`].
@@ -207,6 +211,9 @@ pub struct Status {
     pub config: Option<String>,
     /// The running configuration's revision.
     pub revision: String,
+    /// Said while the running configuration waits for its confirmation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<Candidate>,
     /// The switches.
     pub switches: Vec<Switch>,
     /// The VLANs.
@@ -401,6 +408,9 @@ pub struct ConfigDocument {
     pub path: Option<String>,
     /// Names the running configuration in `If-Match`.
     pub revision: String,
+    /// Said while the running configuration waits for its confirmation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<Candidate>,
 }
 
 /// A whole configuration to be applied or compared.
@@ -456,9 +466,46 @@ pub struct Changed {
     /// The file that was written; absent when none was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub written: Option<String>,
+    /// Said while the running configuration waits for its confirmation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<Candidate>,
     /// What a person should know of the new configuration although it is right, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+}
+
+/// A configuration that is in force and not in the file: without confirmation the one before comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Candidate {
+    /// Seconds until then.
+    pub seconds_left: u64,
+    /// The user who applied it.
+    pub uid: u32,
+}
+
+/// A configuration that the file held before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Former {
+    /// Its number; later ones have larger ones.
+    pub number: u64,
+    /// How long ago it was replaced.
+    pub age_seconds: u64,
+    /// The user who replaced it; absent where an edited file was loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+}
+
+/// A configuration that the file held before, with its text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct FormerConfig {
+    /// Which one it is.
+    #[serde(flatten)]
+    pub former: Former,
+    /// Its text.
+    pub text: String,
 }
 
 /// A refusal.
@@ -474,7 +521,7 @@ pub struct Error {
 #[serde(rename_all = "kebab-case")]
 pub struct ErrorBody {
     /// A stable word for programs: `not-found`, `exists`, `in-use`, `invalid-config`, `invalid-request`, `file-changed`,
-    /// `file-unwritable`, `not-allowed`, `revision-mismatch`, `internal`.
+    /// `file-unwritable`, `state-unwritable`, `confirm-pending`, `nothing-pending`, `not-allowed`, `revision-mismatch`, `internal`.
     pub code: String,
     /// What happened, in a sentence.
     pub message: String,

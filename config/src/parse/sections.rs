@@ -11,6 +11,7 @@ use super::{
     table::{Field, Table, integer},
 };
 use crate::{
+    duration,
     limits::{MAC_AGEING, MAC_LIMIT, SWITCHES_MAX, WORKERS},
     model::{Config, DaemonConfig, SwitchConfig},
     names::{Kind, nearest, quoted},
@@ -83,22 +84,6 @@ fn ageing(field: &Field<'_, '_>, report: &mut Report) -> Option<Duration> {
             .help("a number with its unit: \"300s\", \"5m\", \"1h\" or \"1d\"");
     }
     time
-}
-
-/// Reads a number of seconds, minutes, hours or days.
-fn duration(text: &str) -> Option<Duration> {
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let unit = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return None,
-    };
-    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    number.parse::<u64>().ok()?.checked_mul(unit).map(Duration::from_secs)
 }
 
 /// What can be referred to by name: also what has mistakes of its own, so that they are named once.
@@ -226,32 +211,4 @@ fn vlan_names<'a>(vlans: &[Named<'a>], report: &mut Report) -> BTreeMap<&'a str,
         }
     }
     names
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_a_number_and_a_unit() {
-        for (text, seconds) in
-            [("300s", 300), ("5m", 300), ("1h", 3_600), ("2d", 172_800), ("0s", 0)]
-        {
-            assert_eq!(duration(text), Some(Duration::from_secs(seconds)), "{text}");
-        }
-        for text in [
-            "",
-            "s",
-            "300",
-            "+5s",
-            "5 m",
-            "1.5h",
-            "5ms",
-            "99999999999999999999s",
-            "9999999999999999999h",
-            "5µ",
-        ] {
-            assert_eq!(duration(text), None, "{text}");
-        }
-    }
 }

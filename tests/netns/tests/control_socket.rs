@@ -131,10 +131,10 @@ fn clients_that_hang_or_die_hold_up_nobody() {
     for socket in hanging.drain(..40) {
         socket.shutdown(Shutdown::Both).unwrap();
     }
-    // Dies between the request and the answer.
+    // Dies between the request and the answer, or is hung up on before: there are more than may be served at a time.
     for _ in 0..200 {
         let mut dying = connect(&daemon);
-        dying.write_all(b"GET /v1/ports HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let _ = dying.write_all(b"GET /v1/ports HTTP/1.1\r\nHost: x\r\n\r\n");
     }
     weft_netns::until("others are served", || daemon.ctl().line("status").code == Some(0));
     check_others(&daemon, &mut one, &mut two);

@@ -1,10 +1,12 @@
 //! The one clock of the daemon. Everything else is told the time.
 
 use std::{
+    fs, io,
     sync::OnceLock,
     time::{Duration, Instant, SystemTime},
 };
 
+use rustix::time::{ClockId, clock_gettime};
 use weft_core::Timestamp;
 
 /// Returns the time since the daemon first asked for it.
@@ -26,4 +28,15 @@ pub(crate) fn elapsed() -> Duration {
 pub(crate) fn wall() -> Duration {
     // Before 1970 is as good as 1970: it is corrected by what was marked.
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Returns the time since the machine was started, sleep included: the same for every daemon until it is started anew.
+pub(crate) fn since_boot() -> Duration {
+    // The kernel's are never negative.
+    clock_gettime(ClockId::Boottime).try_into().unwrap_or_default()
+}
+
+/// Returns the name of this start of the machine.
+pub(crate) fn boot() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }

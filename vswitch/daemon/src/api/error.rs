@@ -124,6 +124,29 @@ impl From<ChangeError> for ApiError {
                     ),
                 )
             }
+            ChangeError::ConfirmPending(_) => Self::new(
+                StatusCode::CONFLICT,
+                "confirm-pending",
+                message,
+                Some("`weftctl confirm` keeps it, `weftctl rollback` takes it back"),
+            ),
+            ChangeError::NothingPending => Self::new(
+                StatusCode::CONFLICT,
+                "nothing-pending",
+                message,
+                Some(
+                    "one that was not confirmed in time has been taken back; `weftctl diff FILE` shows",
+                ),
+            ),
+            ChangeError::Patience => Self::invalid_request(message),
+            ChangeError::State(..) => Self::new(
+                StatusCode::CONFLICT,
+                "state-unwritable",
+                message,
+                Some(
+                    "nothing was changed; the state directory must be writable, and its disk not full",
+                ),
+            ),
             ChangeError::Revision { .. } => Self::new(
                 StatusCode::PRECONDITION_FAILED,
                 "revision-mismatch",

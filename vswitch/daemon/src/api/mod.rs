@@ -1,7 +1,9 @@
 //! The control API: HTTP/1.1 with JSON on a Unix socket, described by `GET /openapi.json`.
 
 mod access;
+mod configuration;
 mod error;
+mod extract;
 mod listener;
 mod routes;
 mod tunnels;

@@ -1,31 +1,23 @@
 //! The requests of the control API, one handler each; what they mean is the control plane's business.
 
-use axum::{
-    Json,
-    body::Bytes,
-    extract::{
-        FromRequest, FromRequestParts, Path, Query, Request, State, rejection::BytesRejection,
-    },
-    http::{
-        HeaderMap,
-        header::{CONTENT_TYPE, IF_MATCH},
-    },
-};
-use serde::{Deserialize, de::DeserializeOwned};
-use tokio::sync::Mutex;
+use axum::{Json, body::Bytes, extract::State, http::header::CONTENT_TYPE};
+use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use weft_config::{
-    Config, Edit,
+    Edit,
     api::{
-        AddFdb, AddPort, AddSwitch, AddVlan, Changed, ConfigDocument, ConfigText, Error, FdbEntry,
-        Flushed, Port, SetPort, Status, Switch, Trace, TraceRequest, Vlan,
+        AddFdb, AddPort, AddSwitch, AddVlan, Changed, Error, FdbEntry, Flushed, Port, SetPort,
+        Status, Switch, Trace, TraceRequest, Vlan,
     },
 };
 use weft_vlan::VlanId;
 
-use super::error::ApiError;
-use crate::control::{self, ChangeError, FdbFilter, Permanence, Shared};
+use super::{
+    error::ApiError,
+    extract::{Asked, Author, Body, How, Named},
+};
+use crate::control::{self, ChangeError, FdbFilter, Shared};
 
 /// Text of a request's body at most.
 pub(super) const BODY_LIMIT: usize = 8 * 1024 * 1024;
@@ -52,8 +44,7 @@ pub(super) fn router(control: Shared) -> axum::Router {
         .merge(super::tunnels::routes())
         .merge(super::wireguard::routes())
         .routes(routes!(trace))
-        .routes(routes!(show_config, apply_config))
-        .routes(routes!(diff_config))
+        .merge(super::configuration::routes())
         .split_for_parts();
     // Written out once: every connection has a clone of the router.
     let document: Bytes = serde_json::to_vec(&document).unwrap_or_default().into();
@@ -66,71 +57,6 @@ pub(super) fn router(control: Shared) -> axum::Router {
 }
 
 pub(super) type Answer<T> = Result<Json<T>, ApiError>;
-
-/// A JSON body whose mistakes are told like every other refusal.
-pub(super) struct Body<T>(pub(super) T);
-
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
-    type Rejection = ApiError;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let bytes = Bytes::from_request(request, state)
-            .await
-            .map_err(|error: BytesRejection| ApiError::invalid_request(error.body_text()))?;
-        let value = serde_json::from_slice(&bytes)
-            .map_err(|error| ApiError::invalid_request(error.to_string()))?;
-        Ok(Self(value))
-    }
-}
-
-/// A query whose mistakes are told like every other refusal.
-pub(super) struct Asked<T>(pub(super) T);
-
-impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(
-        parts: &mut axum::http::request::Parts,
-        state: &S,
-    ) -> Result<Self, ApiError> {
-        match Query::from_request_parts(parts, state).await {
-            Ok(Query(value)) => Ok(Self(value)),
-            Err(error) => Err(ApiError::invalid_request(error.body_text())),
-        }
-    }
-}
-
-/// The name in a path, or several, whose mistakes are told like every other refusal.
-pub(super) struct Named<T = String>(pub(super) T);
-
-impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Named<T> {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(
-        parts: &mut axum::http::request::Parts,
-        state: &S,
-    ) -> Result<Self, ApiError> {
-        match Path::from_request_parts(parts, state).await {
-            Ok(Path(name)) => Ok(Self(name)),
-            Err(error) => Err(ApiError::invalid_request(error.body_text())),
-        }
-    }
-}
-
-/// How a change is made.
-#[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(super) struct How {
-    /// The configuration file is left alone.
-    #[serde(default)]
-    transient: bool,
-}
-
-impl How {
-    fn permanence(self) -> Permanence {
-        if self.transient { Permanence::Transient } else { Permanence::Written }
-    }
-}
 
 /// Which forwarding entries.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]
@@ -164,28 +90,24 @@ pub(super) async fn edit(
     control: &Shared,
     edit: Edit,
     how: How,
-    headers: &HeaderMap,
+    author: Author,
 ) -> Answer<Changed> {
-    let (control, expected) = (control.clone(), if_match(headers).map(str::to_owned));
+    let control = control.clone();
     to_the_end(async move {
         let mut control = control.lock().await;
-        control.check_revision(expected.as_deref())?;
-        control.edit(&edit, how.permanence()).await
+        control.check_revision(author.expected.as_deref())?;
+        control.edit(&edit, how.permanence(), author.uid).await
     })
     .await
 }
 
 /// Carries a change through, whatever becomes of the client that asked for it: half a change is none.
-async fn to_the_end(
+pub(super) async fn to_the_end(
     change: impl Future<Output = Result<Changed, ChangeError>> + Send + 'static,
 ) -> Answer<Changed> {
     let outcome = tokio::spawn(change).await;
     let changed = outcome.map_err(|_| ApiError::internal("the change failed half way"))?;
     Ok(Json(changed?))
-}
-
-fn if_match(headers: &HeaderMap) -> Option<&str> {
-    headers.get(IF_MATCH).map(|value| value.to_str().unwrap_or("not text"))
 }
 
 #[utoipa::path(get, path = "/v1/status", responses((status = 200, body = Status), (status = 403, body = Error)))]
@@ -210,10 +132,10 @@ async fn show_port(State(control): State<Shared>, Named(name): Named) -> Answer<
 async fn add_port(
     State(control): State<Shared>,
     Asked(how): Asked<How>,
-    headers: HeaderMap,
+    author: Author,
     Body(add): Body<AddPort>,
 ) -> Answer<Changed> {
-    edit(&control, Edit::AddPort(add), how, &headers).await
+    edit(&control, Edit::AddPort(add), how, author).await
 }
 
 #[utoipa::path(patch, path = "/v1/ports/{name}", params(("name" = String, Path), How), request_body = SetPort,
@@ -222,10 +144,10 @@ async fn set_port(
     State(control): State<Shared>,
     Named(name): Named,
     Asked(how): Asked<How>,
-    headers: HeaderMap,
+    author: Author,
     Body(set): Body<SetPort>,
 ) -> Answer<Changed> {
-    edit(&control, Edit::SetPort { name, set }, how, &headers).await
+    edit(&control, Edit::SetPort { name, set }, how, author).await
 }
 
 #[utoipa::path(delete, path = "/v1/ports/{name}", params(("name" = String, Path), How),
@@ -234,9 +156,9 @@ async fn remove_port(
     State(control): State<Shared>,
     Named(name): Named,
     Asked(how): Asked<How>,
-    headers: HeaderMap,
+    author: Author,
 ) -> Answer<Changed> {
-    edit(&control, Edit::RemovePort { name }, how, &headers).await
+    edit(&control, Edit::RemovePort { name }, how, author).await
 }
 
 #[utoipa::path(get, path = "/v1/switches", responses((status = 200, body = Vec<Switch>)))]
@@ -249,10 +171,10 @@ async fn list_switches(State(control): State<Shared>) -> Answer<Vec<Switch>> {
 async fn add_switch(
     State(control): State<Shared>,
     Asked(how): Asked<How>,
-    headers: HeaderMap,
+    author: Author,
     Body(add): Body<AddSwitch>,
 ) -> Answer<Changed> {
-    edit(&control, Edit::AddSwitch(add), how, &headers).await
+    edit(&control, Edit::AddSwitch(add), how, author).await
 }
 
 #[utoipa::path(delete, path = "/v1/switches/{name}", params(("name" = String, Path), How),
@@ -261,9 +183,9 @@ async fn remove_switch(
     State(control): State<Shared>,
     Named(name): Named,
     Asked(how): Asked<How>,
-    headers: HeaderMap,
+    author: Author,
 ) -> Answer<Changed> {
-    edit(&control, Edit::RemoveSwitch { name }, how, &headers).await
+    edit(&control, Edit::RemoveSwitch { name }, how, author).await
 }
 
 #[utoipa::path(get, path = "/v1/vlans", responses((status = 200, body = Vec<Vlan>)))]
@@ -276,10 +198,10 @@ async fn list_vlans(State(control): State<Shared>) -> Answer<Vec<Vlan>> {
 async fn add_vlan(
     State(control): State<Shared>,
     Asked(how): Asked<How>,
-    headers: HeaderMap,
+    author: Author,
     Body(add): Body<AddVlan>,
 ) -> Answer<Changed> {
-    edit(&control, Edit::AddVlan(add), how, &headers).await
+    edit(&control, Edit::AddVlan(add), how, author).await
 }
 
 #[utoipa::path(delete, path = "/v1/vlans/{name}", params(("name" = String, Path), How),
@@ -288,9 +210,9 @@ async fn remove_vlan(
     State(control): State<Shared>,
     Named(name): Named,
     Asked(how): Asked<How>,
-    headers: HeaderMap,
+    author: Author,
 ) -> Answer<Changed> {
-    edit(&control, Edit::RemoveVlan { name }, how, &headers).await
+    edit(&control, Edit::RemoveVlan { name }, how, author).await
 }
 
 #[utoipa::path(get, path = "/v1/fdb", params(Which), responses((status = 200, body = Vec<FdbEntry>), (status = 404, body = Error)))]
@@ -308,10 +230,10 @@ async fn list_fdb(
 async fn add_fdb(
     State(control): State<Shared>,
     Asked(how): Asked<How>,
-    headers: HeaderMap,
+    author: Author,
     Body(add): Body<AddFdb>,
 ) -> Answer<Changed> {
-    edit(&control, Edit::AddFdb(add), how, &headers).await
+    edit(&control, Edit::AddFdb(add), how, author).await
 }
 
 #[utoipa::path(delete, path = "/v1/fdb", params(OneEntry),
@@ -319,12 +241,12 @@ async fn add_fdb(
 async fn remove_fdb(
     State(control): State<Shared>,
     Asked(one): Asked<OneEntry>,
-    headers: HeaderMap,
+    author: Author,
 ) -> Answer<Changed> {
     let how = How { transient: one.transient };
     let vlan = one.vlan.parse::<u16>().map_or_else(|_| one.vlan.into(), serde_json::Value::from);
     let removal = Edit::RemoveFdb { mac: one.mac, vlan, switch: one.switch };
-    edit(&control, removal, how, &headers).await
+    edit(&control, removal, how, author).await
 }
 
 #[utoipa::path(post, path = "/v1/fdb/flush", params(Which), responses((status = 200, body = Flushed), (status = 404, body = Error)))]
@@ -338,58 +260,6 @@ async fn flush_fdb(State(control): State<Shared>, Asked(which): Asked<Which>) ->
     responses((status = 200, body = Trace), (status = 400, body = Error), (status = 404, body = Error)))]
 async fn trace(State(control): State<Shared>, Body(request): Body<TraceRequest>) -> Answer<Trace> {
     Ok(Json(control.lock().await.trace(&request)?))
-}
-
-#[utoipa::path(get, path = "/v1/config", responses((status = 200, body = ConfigDocument)))]
-async fn show_config(State(control): State<Shared>) -> Answer<ConfigDocument> {
-    Ok(Json(control.lock().await.view_config()))
-}
-
-#[utoipa::path(put, path = "/v1/config", params(How), request_body = ConfigText,
-    responses((status = 200, body = Changed), (status = 409, body = Error), (status = 422, body = Error)))]
-async fn apply_config(
-    State(control): State<Shared>,
-    Asked(how): Asked<How>,
-    headers: HeaderMap,
-    Body(config): Body<ConfigText>,
-) -> Answer<Changed> {
-    let (text, dry_run) = (config.text.clone(), config.dry_run);
-    let parsed = parse(config).await?;
-    let expected = if_match(&headers).map(str::to_owned);
-    to_the_end(async move {
-        let mut control = control.lock().await;
-        control.check_revision(expected.as_deref())?;
-        if dry_run {
-            return Ok(control.compare(&parsed));
-        }
-        control.apply(text, parsed, how.permanence()).await
-    })
-    .await
-}
-
-#[utoipa::path(post, path = "/v1/config/diff", request_body = ConfigText,
-    responses((status = 200, body = Changed), (status = 422, body = Error)))]
-async fn diff_config(
-    State(control): State<Shared>,
-    Body(config): Body<ConfigText>,
-) -> Answer<Changed> {
-    let other = parse(config).await?;
-    Ok(Json(control.lock().await.compare(&other)))
-}
-
-/// Parses a whole configuration, without the lock and one at a time: readers may send any text.
-async fn parse(config: ConfigText) -> Result<Config, ApiError> {
-    static TURN: Mutex<()> = Mutex::const_new(());
-    let _turn = TURN.lock().await;
-    let parsed = tokio::task::spawn_blocking(move || {
-        let name = config.name;
-        Config::parse(&config.text).map_err(|errors| match name {
-            Some(name) => errors.with_name(&name),
-            None => errors,
-        })
-    });
-    let parsed = parsed.await.map_err(|_| ApiError::internal("the text could not be parsed"))?;
-    Ok(parsed.map_err(ChangeError::from)?)
 }
 
 fn filter(control: &crate::control::Control, which: Which) -> Result<FdbFilter, ApiError> {

@@ -1,6 +1,6 @@
 //! The requests about segments and peers.
 
-use axum::{Json, extract::State, http::HeaderMap};
+use axum::{Json, extract::State};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use weft_config::{
     Edit,
@@ -9,7 +9,10 @@ use weft_config::{
     },
 };
 
-use super::routes::{Answer, Asked, Body, How, Named, edit};
+use super::{
+    extract::{Asked, Author, Body, How, Named},
+    routes::{Answer, edit},
+};
 use crate::control::{self, Shared};
 
 /// Returns the routes.
@@ -33,10 +36,10 @@ async fn list_segments(State(control): State<Shared>) -> Answer<Vec<Segment>> {
 async fn add_segment(
     State(control): State<Shared>,
     Asked(how): Asked<How>,
-    headers: HeaderMap,
+    author: Author,
     Body(add): Body<AddSegment>,
 ) -> Answer<Changed> {
-    edit(&control, Edit::AddSegment(add), how, &headers).await
+    edit(&control, Edit::AddSegment(add), how, author).await
 }
 
 #[utoipa::path(delete, path = "/v1/segments/{name}", params(("name" = String, Path), How),
@@ -45,9 +48,9 @@ async fn remove_segment(
     State(control): State<Shared>,
     Named(name): Named,
     Asked(how): Asked<How>,
-    headers: HeaderMap,
+    author: Author,
 ) -> Answer<Changed> {
-    edit(&control, Edit::RemoveSegment { name }, how, &headers).await
+    edit(&control, Edit::RemoveSegment { name }, how, author).await
 }
 
 #[utoipa::path(get, path = "/v1/peers", responses((status = 200, body = Vec<Peer>)))]
@@ -68,10 +71,10 @@ async fn show_peer(State(control): State<Shared>, Named(name): Named) -> Answer<
 async fn add_peer(
     State(control): State<Shared>,
     Asked(how): Asked<How>,
-    headers: HeaderMap,
+    author: Author,
     Body(add): Body<AddPeer>,
 ) -> Answer<Changed> {
-    edit(&control, Edit::AddPeer(add), how, &headers).await
+    edit(&control, Edit::AddPeer(add), how, author).await
 }
 
 #[utoipa::path(patch, path = "/v1/peers/{name}", params(("name" = String, Path), How), request_body = SetPeer,
@@ -80,10 +83,10 @@ async fn set_peer(
     State(control): State<Shared>,
     Named(name): Named,
     Asked(how): Asked<How>,
-    headers: HeaderMap,
+    author: Author,
     Body(set): Body<SetPeer>,
 ) -> Answer<Changed> {
-    edit(&control, Edit::SetPeer { name, set }, how, &headers).await
+    edit(&control, Edit::SetPeer { name, set }, how, author).await
 }
 
 #[utoipa::path(delete, path = "/v1/peers/{name}", params(("name" = String, Path), How),
@@ -92,9 +95,9 @@ async fn remove_peer(
     State(control): State<Shared>,
     Named(name): Named,
     Asked(how): Asked<How>,
-    headers: HeaderMap,
+    author: Author,
 ) -> Answer<Changed> {
-    edit(&control, Edit::RemovePeer { name }, how, &headers).await
+    edit(&control, Edit::RemovePeer { name }, how, author).await
 }
 
 #[utoipa::path(post, path = "/v1/peers/{name}/ping", params(("name" = String, Path)), request_body = PingRequest,

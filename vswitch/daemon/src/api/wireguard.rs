@@ -1,6 +1,6 @@
 //! The requests about WireGuard adapters and their peers.
 
-use axum::{Json, extract::State, http::HeaderMap};
+use axum::{Json, extract::State};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use weft_config::{
     Edit,
@@ -9,7 +9,10 @@ use weft_config::{
     },
 };
 
-use super::routes::{Answer, Asked, Body, How, Named, edit};
+use super::{
+    extract::{Asked, Author, Body, How, Named},
+    routes::{Answer, edit},
+};
 use crate::control::Shared;
 
 /// Returns the routes.
@@ -37,10 +40,10 @@ async fn show_wireguard(State(control): State<Shared>, Named(name): Named) -> An
 async fn add_wireguard(
     State(control): State<Shared>,
     Asked(how): Asked<How>,
-    headers: HeaderMap,
+    author: Author,
     Body(add): Body<AddWireguard>,
 ) -> Answer<Changed> {
-    edit(&control, Edit::AddWireguard(add), how, &headers).await
+    edit(&control, Edit::AddWireguard(add), how, author).await
 }
 
 #[utoipa::path(patch, path = "/v1/wireguard/{name}", params(("name" = String, Path), How),
@@ -50,10 +53,10 @@ async fn set_wireguard(
     State(control): State<Shared>,
     Named(name): Named,
     Asked(how): Asked<How>,
-    headers: HeaderMap,
+    author: Author,
     Body(set): Body<SetWireguard>,
 ) -> Answer<Changed> {
-    edit(&control, Edit::SetWireguard { name, set }, how, &headers).await
+    edit(&control, Edit::SetWireguard { name, set }, how, author).await
 }
 
 #[utoipa::path(delete, path = "/v1/wireguard/{name}", params(("name" = String, Path), How),
@@ -62,9 +65,9 @@ async fn remove_wireguard(
     State(control): State<Shared>,
     Named(name): Named,
     Asked(how): Asked<How>,
-    headers: HeaderMap,
+    author: Author,
 ) -> Answer<Changed> {
-    edit(&control, Edit::RemoveWireguard { name }, how, &headers).await
+    edit(&control, Edit::RemoveWireguard { name }, how, author).await
 }
 
 #[utoipa::path(post, path = "/v1/wireguard/{name}/peers", params(("name" = String, Path), How),
@@ -75,10 +78,10 @@ async fn add_wireguard_peer(
     State(control): State<Shared>,
     Named(adapter): Named,
     Asked(how): Asked<How>,
-    headers: HeaderMap,
+    author: Author,
     Body(add): Body<AddWireguardPeer>,
 ) -> Answer<Changed> {
-    edit(&control, Edit::AddWireguardPeer { adapter, add }, how, &headers).await
+    edit(&control, Edit::AddWireguardPeer { adapter, add }, how, author).await
 }
 
 #[utoipa::path(patch, path = "/v1/wireguard/{name}/peers/{peer}",
@@ -88,10 +91,10 @@ async fn set_wireguard_peer(
     State(control): State<Shared>,
     Named((adapter, name)): Named<(String, String)>,
     Asked(how): Asked<How>,
-    headers: HeaderMap,
+    author: Author,
     Body(set): Body<SetWireguardPeer>,
 ) -> Answer<Changed> {
-    edit(&control, Edit::SetWireguardPeer { adapter, name, set }, how, &headers).await
+    edit(&control, Edit::SetWireguardPeer { adapter, name, set }, how, author).await
 }
 
 #[utoipa::path(delete, path = "/v1/wireguard/{name}/peers/{peer}",
@@ -101,7 +104,7 @@ async fn remove_wireguard_peer(
     State(control): State<Shared>,
     Named((adapter, name)): Named<(String, String)>,
     Asked(how): Asked<How>,
-    headers: HeaderMap,
+    author: Author,
 ) -> Answer<Changed> {
-    edit(&control, Edit::RemoveWireguardPeer { adapter, name }, how, &headers).await
+    edit(&control, Edit::RemoveWireguardPeer { adapter, name }, how, author).await
 }

@@ -1,12 +1,16 @@
-//! Changes of the configuration: parsed whole, written to the file, then put in force; or refused whole.
+//! Changes of the configuration: parsed whole, written to the file, then put in force; or refused whole. And those
+//! that are put in force first, and written once they are confirmed.
+
+use std::{io, path::PathBuf, time::Duration};
 
 use weft_config::{
     Config, ConfigErrors, Edit, EditError,
-    api::{Change, Changed},
+    api::{Change, Changed, Former, FormerConfig},
     diff,
 };
 
 use super::{
+    candidate::{Candidate, PATIENCE_MAX},
     secrets::{Secrets, SecretsError},
     state::Control,
 };
@@ -49,6 +53,18 @@ pub(crate) enum ChangeError {
         /// What is running.
         actual: String,
     },
+    /// A configuration waits for its confirmation.
+    #[error("a configuration waits for its confirmation, another {} s: nothing else is changed meanwhile", .0.as_secs())]
+    ConfirmPending(Duration),
+    /// There is none to be confirmed or taken back.
+    #[error("no configuration waits for its confirmation")]
+    NothingPending,
+    /// Nobody waits so long.
+    #[error("a confirmation is waited for 1 s to {} h", PATIENCE_MAX.as_secs() / 3600)]
+    Patience,
+    /// The state directory refuses.
+    #[error("cannot keep the configuration in {}: {}", .0.display(), .1)]
+    State(PathBuf, io::Error),
 }
 
 impl Control {
@@ -76,6 +92,7 @@ impl Control {
         &mut self,
         edit: &Edit,
         permanence: Permanence,
+        uid: u32,
     ) -> Result<Changed, ChangeError> {
         let running = edit.apply(&self.running)?;
         let config = Config::parse(&running).map_err(ChangeError::Outcome)?;
@@ -89,7 +106,7 @@ impl Control {
                 Some(text)
             }
         };
-        self.change(running, config, file).await
+        self.change(running, config, file, uid).await
     }
 
     /// Applies a whole configuration.
@@ -98,32 +115,105 @@ impl Control {
         text: String,
         config: Config,
         permanence: Permanence,
+        uid: u32,
     ) -> Result<Changed, ChangeError> {
         let file = match permanence {
             Permanence::Transient => None,
             Permanence::Written => Some(text.clone()),
         };
-        self.change(text, config, file).await
+        self.change(text, config, file, uid).await
+    }
+
+    /// Puts a whole configuration in force, to be taken back unless it is confirmed in time.
+    pub(crate) async fn try_out(
+        &mut self,
+        text: String,
+        config: Config,
+        patience: Duration,
+        uid: u32,
+    ) -> Result<Changed, ChangeError> {
+        if !(Duration::from_secs(1)..=PATIENCE_MAX).contains(&patience) {
+            return Err(ChangeError::Patience);
+        }
+        self.check_settled()?;
+        self.file.check_unchanged()?;
+        let changes = diff(&self.config, &config);
+        let secrets = Secrets::read(&config).whole()?;
+        let before = (self.running.clone(), self.config.clone());
+        let state = self.state_dir();
+        let candidate = Candidate::begin(state, text.clone(), before, uid, patience)
+            .map_err(|error| ChangeError::State(state.to_owned(), error))?;
+        self.candidate = Some(candidate);
+        self.put(text, config, secrets).await;
+        Ok(self.changed(changes, None))
+    }
+
+    /// Makes the text that waits for its confirmation the file's.
+    pub(crate) fn confirm(&mut self, uid: u32) -> Result<Changed, ChangeError> {
+        let candidate = self.candidate.take().ok_or(ChangeError::NothingPending)?;
+        let mut notes = self.config.notes();
+        let written = match self.write(&candidate.text, uid, &mut notes) {
+            Ok(written) => written,
+            Err(error) => {
+                self.candidate = Some(candidate);
+                return Err(error.into());
+            }
+        };
+        Candidate::forget(self.state_dir());
+        let changes = diff(&candidate.before.1, &self.config);
+        Ok(Changed { notes, ..self.changed(changes, written) })
+    }
+
+    /// Takes back what waits for its confirmation.
+    pub(crate) async fn take_back(&mut self) -> Result<Changed, ChangeError> {
+        let candidate = self.candidate.take().ok_or(ChangeError::NothingPending)?;
+        Candidate::forget(self.state_dir());
+        let (text, config) = candidate.before;
+        let changes = diff(&self.config, &config);
+        let secrets = Secrets::read(&config);
+        self.put(text, config, secrets).await;
+        Ok(self.changed(changes, None))
+    }
+
+    /// Takes back what was not confirmed in time.
+    pub(super) async fn take_back_overdue(&mut self) {
+        if self.candidate.as_ref().is_some_and(|candidate| candidate.left().is_zero())
+            && let Ok(changed) = self.take_back().await
+        {
+            let changes = changed.changes.len();
+            tracing::warn!(changes, "nobody confirmed the configuration: the one before is back");
+        }
+    }
+
+    /// Returns the configurations that the file held before.
+    pub(crate) fn formers(&self) -> Vec<Former> {
+        self.history.list()
+    }
+
+    /// Returns one of them, where it is.
+    pub(crate) fn former(&self, number: u64) -> Result<Option<FormerConfig>, ChangeError> {
+        self.history
+            .get(number)
+            .map_err(|error| ChangeError::State(self.state_dir().to_owned(), error))
     }
 
     /// Says what a whole configuration would change.
     pub(crate) fn compare(&self, other: &Config) -> Changed {
-        Changed {
-            changes: diff(&self.config, other),
-            revision: self.revision(),
-            written: None,
-            notes: other.notes(),
-        }
+        Changed { notes: other.notes(), ..self.changed(diff(&self.config, other), None) }
     }
 
     /// Takes the file as it is now for the configuration.
     pub(crate) async fn reload(&mut self) -> Result<Vec<Change>, ChangeError> {
+        self.check_settled()?;
         let text = self.file.read_again()?;
         let name = self.file.path().display().to_string();
         let config = Config::parse(text.as_deref().unwrap_or_default())
             .map_err(|errors| errors.with_name(&name))?;
         let changes = diff(&self.config, &config);
         let secrets = Secrets::read(&config).whole()?;
+        if let Some(Err(error)) = self.keep(text.as_deref().unwrap_or_default(), None) {
+            tracing::warn!(%error, "the configuration before is not kept");
+        }
         self.file.know(text.clone());
         self.put(text.unwrap_or_default(), config, secrets).await;
         Ok(changes)
@@ -134,16 +224,62 @@ impl Control {
         running: String,
         config: Config,
         file: Option<String>,
+        uid: u32,
     ) -> Result<Changed, ChangeError> {
+        self.check_settled()?;
         let changes = diff(&self.config, &config);
         let secrets = Secrets::read(&config).whole()?;
-        let mut written = None;
-        if let Some(text) = file
-            && self.file.write(&text)?
-        {
-            written = Some(self.file.path().display().to_string());
-        }
+        let mut notes = config.notes();
+        let written = match file {
+            Some(text) => self.write(&text, uid, &mut notes)?,
+            None => None,
+        };
         self.put(running, config, secrets).await;
-        Ok(Changed { changes, revision: self.revision(), written, notes: self.config.notes() })
+        Ok(Changed { notes, ..self.changed(changes, written) })
+    }
+
+    /// Writes the file and keeps what it held. Returns its path where it had to be written.
+    fn write(
+        &mut self,
+        text: &str,
+        uid: u32,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<String>, FileError> {
+        let kept = self.keep(text, Some(uid));
+        let written = self.file.write(text);
+        match kept {
+            Some(Ok(number)) if written.is_err() => {
+                // One that stays says what the file holds: going back to it changes nothing.
+                let _ = self.history.drop(number);
+            }
+            Some(Err(error)) => notes.push(format!(
+                "the configuration before was not kept, `weftctl rollback` cannot go back to it: {error}"
+            )),
+            _ => {}
+        }
+        Ok(written?.then(|| self.file.path().display().to_string()))
+    }
+
+    /// Keeps what the file holds, unless it holds `text`.
+    fn keep(&self, text: &str, uid: Option<u32>) -> Option<io::Result<u64>> {
+        let before = self.file.text();
+        (before != text).then(|| self.history.keep(before, uid))
+    }
+
+    fn check_settled(&self) -> Result<(), ChangeError> {
+        match &self.candidate {
+            Some(candidate) => Err(ChangeError::ConfirmPending(candidate.left())),
+            None => Ok(()),
+        }
+    }
+
+    fn changed(&self, changes: Vec<Change>, written: Option<String>) -> Changed {
+        Changed {
+            changes,
+            revision: self.revision(),
+            written,
+            candidate: self.candidate.as_ref().map(Candidate::view),
+            notes: self.config.notes(),
+        }
     }
 }

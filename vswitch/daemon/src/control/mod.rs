@@ -1,8 +1,10 @@
 //! The control plane: from the configuration to open ports and a plan for the workers, and back to answers.
 //! One owner of all state, behind one lock; nothing here is on the way of a frame.
 
+mod candidate;
 mod change;
 mod guests;
+mod history;
 mod links;
 mod names;
 mod peers;

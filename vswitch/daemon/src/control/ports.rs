@@ -12,6 +12,7 @@ use weft_ports::{Opened, packet, tap, vhost::Line, xdp};
 use weft_vlan::VlanSet;
 
 use super::{
+    candidate::Candidate,
     secrets::Secrets,
     sockets::SocketTask,
     state::{Control, DEFAULT_MTU, Link, Open, OpenDevice, Port},
@@ -23,8 +24,29 @@ use crate::{
 
 impl Control {
     /// Puts the first configuration in force. What a killed daemon left on devices that are no ports any more
-    /// is undone first.
-    pub(crate) async fn begin(&mut self, running: String, config: Config) {
+    /// is undone first. A candidate that an earlier daemon had in force stands in for the file's.
+    pub(crate) async fn begin(&mut self, file: String, config: Config) {
+        let (running, config) = match Candidate::resume(self.state_dir(), (&file, &config)) {
+            Ok(Some((candidate, candidates))) => {
+                let seconds = candidate.left().as_secs();
+                tracing::warn!(
+                    seconds,
+                    "a configuration is in force that waits for its confirmation"
+                );
+                let text = candidate.text.clone();
+                self.candidate = Some(candidate);
+                (text, candidates)
+            }
+            Ok(None) => {
+                Candidate::forget(self.state_dir());
+                (file, config)
+            }
+            Err(reason) => {
+                tracing::warn!(%reason, "a configuration that was not confirmed is gone: the file's is in force");
+                Candidate::forget(self.state_dir());
+                (file, config)
+            }
+        };
         let secrets = Secrets::read(&config);
         let devices: Vec<&str> =
             config.ports.values().filter(|port| port.enabled).filter_map(device_of).collect();

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::Arc,
 };
 
@@ -15,6 +16,8 @@ use weft_ports::{link::Queues, vhost::Line};
 use weft_vlan::VlanSet;
 
 use super::{
+    candidate::Candidate,
+    history::History,
     sockets::SocketTask,
     tunnels::{TunnelPort, Tunnels},
     wireguard::Adapters,
@@ -39,6 +42,10 @@ pub(crate) struct Control {
     pub(super) config: Config,
     pub(super) running: String,
     pub(super) file: ConfigFile,
+    /// What the file held before.
+    pub(super) history: History,
+    /// What is in force until it is confirmed or taken back.
+    pub(super) candidate: Option<Candidate>,
     pub(super) switches: BTreeMap<String, RunningSwitch>,
     pub(super) ports: BTreeMap<String, Port>,
     pub(super) free_ids: BTreeSet<PortId>,
@@ -140,6 +147,8 @@ impl Control {
             .filter_map(|index| PortId::new(u16::try_from(index).ok()?))
             .collect();
         Self {
+            history: History::new(tunnels.state_dir()),
+            candidate: None,
             config: Config::default(),
             running: String::new(),
             file,
@@ -155,6 +164,11 @@ impl Control {
             generations: 0,
             connected,
         }
+    }
+
+    /// Returns where state is kept that outlives the daemon.
+    pub(super) fn state_dir(&self) -> &Path {
+        self.tunnels.state_dir()
     }
 
     /// Compiles the configuration and the open ports into a plan and puts it in force.

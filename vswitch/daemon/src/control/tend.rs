@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{clock, device::LinkEvent, plane::QueueEnded};
 
-/// How often aged addresses are reclaimed, failed ports tried again and queues of devices counted.
+/// How often aged addresses are reclaimed, failed ports tried again, queues of devices counted and unconfirmed changes
+/// taken back.
 const TICK: Duration = Duration::from_secs(1);
 
 /// What tells the control plane of the world.
@@ -43,6 +44,7 @@ pub(crate) async fn tend(control: Shared, told: Told) {
                 control.sweep();
                 control.retry_failed().await;
                 control.follow_queues().await;
+                control.take_back_overdue().await;
             }
             else => return,
         }

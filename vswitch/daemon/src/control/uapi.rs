@@ -25,6 +25,8 @@ use crate::clock;
 
 /// `errno` where an adapter does not run.
 const ENODEV: i32 = 19;
+/// `errno` while a configuration waits for its confirmation.
+const EBUSY: i32 = 16;
 /// `errno` where the configuration file is not this daemon's to write.
 const EROFS: i32 = 30;
 
@@ -35,9 +37,15 @@ pub(crate) async fn device(control: &Shared, adapter: &str) -> Result<Device, Re
 }
 
 /// Does what is asked of an adapter, whatever becomes of the client meanwhile: half a change is none.
-pub(crate) async fn set(control: &Shared, adapter: &str, set: Set) -> Result<(), Refusal> {
+pub(crate) async fn set(
+    control: &Shared,
+    adapter: &str,
+    set: Set,
+    uid: u32,
+) -> Result<(), Refusal> {
     let (control, adapter) = (control.clone(), adapter.to_owned());
-    let done = tokio::spawn(async move { control.lock().await.set_adapter(&adapter, &set).await });
+    let done =
+        tokio::spawn(async move { control.lock().await.set_adapter(&adapter, &set, uid).await });
     done.await.unwrap_or_else(|_| Err(failed("the change failed half way")))
 }
 
@@ -82,7 +90,7 @@ impl Control {
         })
     }
 
-    async fn set_adapter(&mut self, adapter: &str, set: &Set) -> Result<(), Refusal> {
+    async fn set_adapter(&mut self, adapter: &str, set: &Set, uid: u32) -> Result<(), Refusal> {
         let site = self.running_adapter(adapter)?;
         let mut kept = Kept::new(self.secrets_directory(adapter));
         let clients = site.clients.iter();
@@ -94,7 +102,7 @@ impl Control {
         })?;
         let Plan { edit, endpoints } = plan;
         if let Some(edit) = edit {
-            self.edit(&edit, Permanence::Written).await.map_err(|error| refusal(&error))?;
+            self.edit(&edit, Permanence::Written, uid).await.map_err(|error| refusal(&error))?;
             kept.keep();
             self.forget_secrets(adapter);
         }
@@ -109,25 +117,42 @@ impl Control {
     }
 
     fn secrets_directory(&self, adapter: &str) -> PathBuf {
-        self.tunnels.state_dir().join("wireguard").join(adapter)
+        self.state_dir().join("wireguard").join(adapter)
     }
 
-    /// Removes the files of secrets that neither the running configuration nor the file names any more.
+    /// Removes the files of secrets that neither the running configuration nor the file names any more, nor one that
+    /// the file held before.
     fn forget_secrets(&self, adapter: &str) {
         let directory = self.secrets_directory(adapter);
         let Ok(entries) = fs::read_dir(&directory) else { return };
         let Ok(file) = Config::parse(self.file.text()) else { return };
-        let configs = [&self.config, &file];
-        let files = configs.into_iter().flat_map(Config::key_files);
-        let named: BTreeSet<PathBuf> = files.map(|file| PathBuf::from(file.path)).collect();
-        for path in entries.flatten().map(|entry| entry.path()) {
-            if !named.contains(&path)
-                && let Err(error) = fs::remove_file(&path)
-            {
+        let mut named = key_files(&self.config);
+        named.extend(key_files(&file));
+        let mut unnamed: Vec<PathBuf> = entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| !named.contains(path))
+            .collect();
+        if unnamed.is_empty() {
+            return;
+        }
+        for former in self.formers() {
+            let text = self.former(former.number).ok().flatten().map(|former| former.text);
+            if let Some(Ok(config)) = text.as_deref().map(Config::parse) {
+                let named = key_files(&config);
+                unnamed.retain(|path| !named.contains(path));
+            }
+        }
+        for path in unnamed {
+            if let Err(error) = fs::remove_file(&path) {
                 tracing::warn!(path = %path.display(), %error, "a key that nobody uses stays");
             }
         }
     }
+}
+
+fn key_files(config: &Config) -> BTreeSet<PathBuf> {
+    config.key_files().into_iter().map(|file| PathBuf::from(file.path)).collect()
 }
 
 /// Secrets of a request in files, which go again unless the request is granted.
@@ -189,11 +214,16 @@ fn failed(what: &str) -> Refusal {
 fn refusal(error: &ChangeError) -> Refusal {
     let errno = match error {
         ChangeError::File(_) => EROFS,
-        ChangeError::Edit(EditError::Layout { .. }) | ChangeError::Revision { .. } => EIO,
+        ChangeError::ConfirmPending(_) => EBUSY,
+        ChangeError::Edit(EditError::Layout { .. })
+        | ChangeError::Revision { .. }
+        | ChangeError::State(..) => EIO,
         ChangeError::Edit(_)
         | ChangeError::Config(_)
         | ChangeError::Outcome(_)
-        | ChangeError::Secrets(_) => EINVAL,
+        | ChangeError::Secrets(_)
+        | ChangeError::NothingPending
+        | ChangeError::Patience => EINVAL,
     };
     Refusal { errno, what: error.to_string() }
 }

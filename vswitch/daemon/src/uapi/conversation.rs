@@ -94,7 +94,7 @@ async fn answer(
         Err(refusal) => Err(refusal),
     };
     let done = match set {
-        Ok(set) => control::set(control, adapter, set).await,
+        Ok(set) => control::set(control, adapter, set, client.uid).await,
         Err(refusal) => Err(refusal),
     };
     let (uid, pid) = (client.uid, client.pid);

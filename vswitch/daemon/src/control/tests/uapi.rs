@@ -154,36 +154,46 @@ async fn a_set_is_in_force_and_in_the_file() {
     assert_eq!(lab.file(), before);
 }
 
+/// Used is what the file names, or named in one of the states that can be gone back to.
 #[tokio::test]
 async fn secrets_are_kept_in_files_as_long_as_they_are_used() {
     let lab = Lab::new().await;
     let [first, second] = [(), ()].map(|()| PresharedKey::generate(&mut random));
-    let with = |key: &PresharedKey| {
-        set(&format!("public_key={ALICE_HEX}\npreshared_key={}\n", hex(key.as_bytes())))
+    let make = async |text: &str| {
+        let set = set(&format!("{text}\n"));
+        crate::control::set(&lab.control, "road", set, 0).await.unwrap();
     };
+    let preshared =
+        async |hex: &str| make(&format!("public_key={ALICE_HEX}\npreshared_key={hex}")).await;
+    let mut paths = Vec::new();
     for key in [&first, &second] {
-        crate::control::set(&lab.control, "road", with(key)).await.unwrap();
-        let [path] = &lab.secrets()[..] else { panic!("one file: {:?}", lab.secrets()) };
+        preshared(&hex(key.as_bytes())).await;
+        let new: Vec<_> = lab.secrets().into_iter().filter(|path| !paths.contains(path)).collect();
+        let [path] = &new[..] else { panic!("one new file: {new:?}") };
         assert_eq!(fs::read_to_string(path).unwrap().trim(), *key.to_base64());
         assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(lab.file().contains(&format!("preshared-key-file = {path:?}\n")), "{}", lab.file());
         let told = lab.say("get=1\n\n").await;
         assert!(told.contains(&format!("preshared_key={}\n", hex(key.as_bytes()))), "{told}");
+        paths.push(path.clone());
     }
     // The same again changes nothing, and makes no file.
     let (file, secrets) = (lab.file(), lab.secrets());
-    crate::control::set(&lab.control, "road", with(&second)).await.unwrap();
+    preshared(&hex(second.as_bytes())).await;
     assert_eq!((lab.file(), lab.secrets()), (file, secrets));
-    let none = set(&format!("public_key={ALICE_HEX}\npreshared_key={}\n", "0".repeat(64)));
-    crate::control::set(&lab.control, "road", none).await.unwrap();
-    assert!(lab.secrets().is_empty());
+    preshared(&"0".repeat(64)).await;
 
     let other = PrivateKey::generate(&mut random);
-    let own = set(&format!("private_key={}\n", hex(other.as_bytes())));
-    crate::control::set(&lab.control, "road", own).await.unwrap();
+    make(&format!("private_key={}", hex(other.as_bytes()))).await;
     let told = lab.control.lock().await.view_wireguard()[0].public_key.clone();
     assert_eq!(told, Some(other.public().to_string()));
-    assert_eq!(lab.secrets().len(), 1);
+    assert_eq!(lab.secrets().len(), 3, "two of them to go back to");
+    for seconds in 1..=10 {
+        make(&format!("public_key={ALICE_HEX}\npersistent_keepalive_interval={seconds}")).await;
+    }
+    let left = lab.secrets();
+    assert_eq!(left.len(), 1, "the adapter's own");
+    assert!(paths.iter().all(|path| !left.contains(path)));
 }
 
 #[tokio::test]
@@ -241,7 +251,7 @@ async fn an_adapter_that_goes_takes_its_socket_along() {
     let lab = Lab::new().await;
     let mut stream = lab.connect().await;
     let edit = weft_config::Edit::RemoveWireguard { name: "road".to_owned() };
-    lab.control.lock().await.edit(&edit, crate::control::Permanence::Transient).await.unwrap();
+    lab.control.lock().await.edit(&edit, crate::control::Permanence::Transient, 0).await.unwrap();
     assert!(!lab.path().join("wireguard/road.sock").exists());
     // Who is connected still is told, or finds the connection closed.
     let mut answer = String::new();

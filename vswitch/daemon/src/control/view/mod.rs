@@ -18,7 +18,7 @@ use weft_vlan::VlanId;
 
 pub(crate) use self::fdb::FdbFilter;
 pub(super) use self::tunnel::milliseconds;
-use super::state::Control;
+use super::{candidate::Candidate, state::Control};
 use crate::{clock, tunnel::Report};
 
 /// Addresses of a port that `status` shows.
@@ -64,6 +64,7 @@ impl Control {
             workers: self.pool.workers(),
             config: self.file.exists().then(|| self.file.path().display().to_string()),
             revision: self.revision(),
+            candidate: self.candidate.as_ref().map(Candidate::view),
             switches: self.view_switches(),
             vlans: self.view_vlans(),
             ports: self.view_ports(),
@@ -122,6 +123,7 @@ impl Control {
             file,
             path: Some(self.file.path().display().to_string()),
             revision: self.revision(),
+            candidate: self.candidate.as_ref().map(Candidate::view),
         }
     }
 
