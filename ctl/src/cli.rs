@@ -15,6 +15,7 @@ use crate::{
     client::{Client, Limits, Missing, Persistence},
     config::{Apply, ConfigCommand, Diff},
     drops::Drops,
+    events::Events,
     failure::{Exit, Failure},
     fdb::FdbCommand,
     key::KeyCommand,
@@ -152,6 +153,8 @@ Examples:
     Trace(Trace),
     /// Show dropped frames by port, direction and reason
     Drops(Drops),
+    /// Show what happens: ports and peers that come and go, addresses that move, changes
+    Events(Events),
     /// Check a configuration file; needs no weftd
     Check(Check),
     /// Show how the running configuration differs from a file
@@ -198,6 +201,7 @@ impl Invocation {
             Command::Key(command) => command.run(output),
             Command::Trace(trace) => trace.run(&client, output),
             Command::Drops(drops) => drops.run(&client, output),
+            Command::Events(events) => events.run(&client, output),
             Command::Check(check) => check.run(output),
             Command::Diff(diff) => diff.run(&client, output),
             Command::Apply(apply) => apply.run(&client, output),

@@ -7,6 +7,7 @@ mod cli;
 mod client;
 mod config;
 mod drops;
+mod events;
 mod failure;
 mod fdb;
 mod key;

@@ -36,6 +36,7 @@
 //! | `POST /v1/wireguard/{name}/peers` | [`AddWireguardPeer`] | [`Changed`] | writers |
 //! | `PATCH /v1/wireguard/{name}/peers/{peer}` | [`SetWireguardPeer`] | [`Changed`] | writers |
 //! | `DELETE /v1/wireguard/{name}/peers/{peer}` | | [`Changed`] | writers |
+//! | `GET /v1/events?after=&wait-seconds=` | | [`Events`] | readers |
 //! | `POST /v1/trace` | [`TraceRequest`] | [`Trace`] | readers |
 //! | `GET /v1/config` | | [`ConfigDocument`] | readers |
 //! | `POST /v1/config/diff` | [`ConfigText`] | [`Changed`] | readers |
@@ -48,6 +49,7 @@
 //! Every change of the configuration takes `?transient=true` (the file is left alone) and `If-Match` with a revision.
 //! Every refusal is an [`Error`].
 
+mod events;
 mod tunnel;
 mod wireguard;
 
@@ -58,6 +60,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 pub use self::{
+    events::{Event, Events, Happening},
     tunnel::{
         AddPeer, AddSegment, Peer, PeerReset, PeerState, Ping, PingRequest, Segment, SetPeer, Vpn,
     },

@@ -12,7 +12,7 @@ mod sync;
 
 pub use counters::{Counters, DirectionCounters};
 pub use drop::{DropReason, ParseDropReasonError};
-pub use fdb::{Bulletin, Change, Entry, EntryKind, Fdb, Limits, News, Scope};
+pub use fdb::{Bulletin, Change, Entry, EntryKind, Fdb, Limits, Moves, News, Scope};
 pub use port::{PortId, Timestamp};
 pub use spec::{Guards, Isolation, PortKind, PortSpec, Rate, StaticEntry, SwitchSpec};
 pub use switch::{Egress, Step, Switch, Trace};

@@ -18,7 +18,7 @@ use std::{collections::HashSet, time::Duration};
 
 use weft_vlan::{MacAddr, VlanId};
 
-pub use self::news::{Bulletin, Change, News};
+pub use self::news::{Bulletin, Change, Moves, News};
 use self::{
     ledger::Ledger,
     news::Desk,
@@ -213,6 +213,12 @@ impl Fdb {
         if !is_fresh {
             self.enter(Ticks::at(now), limits, key, port, EntryKind::Learned);
         }
+    }
+
+    /// Takes the moves between local ports since the last time.
+    pub fn take_moves(&self) -> Moves {
+        let moves = &mut self.lock().desk.moves;
+        if moves.is_empty() { Moves::default() } else { std::mem::replace(moves, Moves::room()) }
     }
 
     /// Tells what [`Fdb::learn`] would do.

@@ -42,13 +42,56 @@ pub struct Bulletin {
     pub is_incomplete: bool,
 }
 
-/// What is kept for the reader. Nothing to begin with.
-#[derive(Default)]
+/// Addresses that moved from one local port to another since the last time: for people, who are told of a few at a time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Moves {
+    /// The first of them, and where they are now.
+    pub moves: Vec<(VlanId, MacAddr, PortId)>,
+    /// How many more there were.
+    pub more: u64,
+}
+
+/// Moves that are kept.
+const MOVES_MAX: usize = 16;
+
+impl Moves {
+    pub(super) fn room() -> Self {
+        Self { moves: Vec::with_capacity(MOVES_MAX), more: 0 }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.moves.is_empty()
+    }
+
+    /// Allocates nothing.
+    fn add(&mut self, vlan: VlanId, mac: MacAddr, to: PortId) {
+        if self.moves.len() < self.moves.capacity() {
+            self.moves.push((vlan, mac, to));
+        } else {
+            self.more += 1;
+        }
+    }
+}
+
+/// What is kept for the readers.
 pub(super) struct Desk {
+    pub(super) moves: Moves,
     vlans: VlanSet,
     limit: usize,
     waiting: Bulletin,
     reader: Option<Waker>,
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self {
+            moves: Moves::room(),
+            vlans: VlanSet::new(),
+            limit: 0,
+            waiting: Bulletin::default(),
+            reader: None,
+        }
+    }
 }
 
 impl Desk {
@@ -60,7 +103,7 @@ impl Desk {
 
     /// Notes that an entry is another one than before. Allocates nothing.
     pub(super) fn note(&mut self, key: Key, before: Option<Value>, after: Option<Value>) {
-        let Some(vlan) = key.vlan().filter(|&vlan| self.vlans.contains(vlan)) else { return };
+        let Some(vlan) = key.vlan() else { return };
         let local = |value: Value| (value.kind() == EntryKind::Learned).then(|| value.port());
         let change = match (before.and_then(local), after) {
             (Some(from), Some(after)) => match local(after) {
@@ -74,7 +117,12 @@ impl Desk {
             (Some(_), None) => Change::Went,
             (None, None) => return,
         };
-        self.add(News { vlan, mac: key.mac(), change });
+        if let Change::Moved(to) = change {
+            self.moves.add(vlan, key.mac(), to);
+        }
+        if self.vlans.contains(vlan) {
+            self.add(News { vlan, mac: key.mac(), change });
+        }
     }
 
     /// Notes that an entry had to make room. Allocates nothing.

@@ -59,6 +59,23 @@ fn moved_mac_is_relearned_on_the_new_port() {
 }
 
 #[test]
+fn the_first_moves_are_told_and_the_others_counted() {
+    let fdb = table(64);
+    assert_eq!(fdb.take_moves(), Moves::default());
+    for host in 0..20 {
+        learn(&fdb, 0, host, 7);
+        learn(&fdb, 1, host, 7);
+    }
+    assert_eq!(fdb.take_moves(), Moves::default(), "who came did not move");
+    learn(&fdb, 2, 3, 8);
+    assert_eq!(fdb.take_moves(), Moves { moves: vec![(vlan(1), mac(3), port(8))], more: 0 });
+    (0..20).for_each(|host| learn(&fdb, 3, host, 9));
+    let moves = fdb.take_moves();
+    assert_eq!((moves.moves.len(), moves.more), (16, 4));
+    assert_eq!(fdb.take_moves(), Moves::default());
+}
+
+#[test]
 fn an_entry_dies_when_it_is_not_heard_and_lives_while_it_is() {
     let fdb = table(16);
     learn(&fdb, 0, 1, 7);

@@ -105,7 +105,7 @@ async fn take_back_config(State(control): State<Shared>, author: Author) -> Answ
     to_the_end(async move {
         let mut control = control.lock().await;
         control.check_revision(author.expected.as_deref())?;
-        control.take_back().await
+        control.take_back(Some(author.uid)).await
     })
     .await
 }

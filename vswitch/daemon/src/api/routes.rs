@@ -1,5 +1,7 @@
 //! The requests of the control API, one handler each; what they mean is the control plane's business.
 
+use std::time::Duration;
+
 use axum::{Json, body::Bytes, extract::State, http::header::CONTENT_TYPE};
 use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi};
@@ -7,8 +9,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use weft_config::{
     Edit,
     api::{
-        AddFdb, AddPort, AddSwitch, AddVlan, Changed, Error, FdbEntry, Flushed, Port, SetPort,
-        Status, Switch, Trace, TraceRequest, Vlan,
+        AddFdb, AddPort, AddSwitch, AddVlan, Changed, Error, Events, FdbEntry, Flushed, Port,
+        SetPort, Status, Switch, Trace, TraceRequest, Vlan,
     },
 };
 use weft_vlan::VlanId;
@@ -43,6 +45,7 @@ pub(super) fn router(control: Shared) -> axum::Router {
         .routes(routes!(flush_fdb))
         .merge(super::tunnels::routes())
         .merge(super::wireguard::routes())
+        .routes(routes!(events))
         .routes(routes!(trace))
         .merge(super::configuration::routes())
         .split_for_parts();
@@ -254,6 +257,25 @@ async fn flush_fdb(State(control): State<Shared>, Asked(which): Asked<Which>) ->
     let control = control.lock().await;
     let filter = filter(&control, which)?;
     Ok(Json(Flushed { flushed: control.flush_fdb(&filter)? }))
+}
+
+/// Which events, and how long to wait for one.
+#[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Since {
+    /// The number of the last one that is known already.
+    #[serde(default)]
+    after: u64,
+    /// The answer comes when there is one, or after so many seconds; 60 at most.
+    #[serde(default)]
+    wait_seconds: u64,
+}
+
+#[utoipa::path(get, path = "/v1/events", params(Since), responses((status = 200, body = Events), (status = 403, body = Error)))]
+async fn events(State(control): State<Shared>, Asked(since): Asked<Since>) -> Answer<Events> {
+    let events = control.lock().await.events();
+    let patience = Duration::from_secs(since.wait_seconds.min(60));
+    Ok(Json(events.after(since.after, patience).await))
 }
 
 #[utoipa::path(post, path = "/v1/trace", request_body = TraceRequest,

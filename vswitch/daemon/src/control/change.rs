@@ -5,7 +5,7 @@ use std::{io, path::PathBuf, time::Duration};
 
 use weft_config::{
     Config, ConfigErrors, Edit, EditError,
-    api::{Change, Changed, Former, FormerConfig},
+    api::{Change, Changed, Former, FormerConfig, Happening},
     diff,
 };
 
@@ -145,6 +145,8 @@ impl Control {
             .map_err(|error| ChangeError::State(state.to_owned(), error))?;
         self.candidate = Some(candidate);
         self.put(text, config, secrets).await;
+        let (changed, seconds) = (changes.len(), patience.as_secs());
+        self.events.tell(Happening::ConfigTried { changes: changed, uid, seconds });
         Ok(self.changed(changes, None))
     }
 
@@ -160,28 +162,28 @@ impl Control {
             }
         };
         Candidate::forget(self.state_dir());
+        self.events.tell(Happening::ConfigConfirmed { uid });
         let changes = diff(&candidate.before.1, &self.config);
         Ok(Changed { notes, ..self.changed(changes, written) })
     }
 
-    /// Takes back what waits for its confirmation.
-    pub(crate) async fn take_back(&mut self) -> Result<Changed, ChangeError> {
+    /// Takes back what waits for its confirmation; nobody says so where its time is over.
+    pub(crate) async fn take_back(&mut self, uid: Option<u32>) -> Result<Changed, ChangeError> {
         let candidate = self.candidate.take().ok_or(ChangeError::NothingPending)?;
         Candidate::forget(self.state_dir());
         let (text, config) = candidate.before;
         let changes = diff(&self.config, &config);
         let secrets = Secrets::read(&config);
         self.put(text, config, secrets).await;
+        self.events.tell(Happening::ConfigTakenBack { uid });
         Ok(self.changed(changes, None))
     }
 
     /// Takes back what was not confirmed in time.
     pub(super) async fn take_back_overdue(&mut self) {
-        if self.candidate.as_ref().is_some_and(|candidate| candidate.left().is_zero())
-            && let Ok(changed) = self.take_back().await
-        {
-            let changes = changed.changes.len();
-            tracing::warn!(changes, "nobody confirmed the configuration: the one before is back");
+        if self.candidate.as_ref().is_some_and(|candidate| candidate.left().is_zero()) {
+            // There is one.
+            let _ = self.take_back(None).await;
         }
     }
 
@@ -216,6 +218,7 @@ impl Control {
         }
         self.file.know(text.clone());
         self.put(text.unwrap_or_default(), config, secrets).await;
+        self.tell_applied(&changes, None);
         Ok(changes)
     }
 
@@ -235,7 +238,14 @@ impl Control {
             None => None,
         };
         self.put(running, config, secrets).await;
+        self.tell_applied(&changes, Some(uid));
         Ok(Changed { notes, ..self.changed(changes, written) })
+    }
+
+    fn tell_applied(&self, changes: &[Change], uid: Option<u32>) {
+        if !changes.is_empty() {
+            self.events.tell(Happening::ConfigApplied { changes: changes.len(), uid });
+        }
     }
 
     /// Writes the file and keeps what it held. Returns its path where it had to be written.

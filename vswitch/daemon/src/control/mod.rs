@@ -3,6 +3,7 @@
 
 mod candidate;
 mod change;
+mod events;
 mod guests;
 mod history;
 mod links;

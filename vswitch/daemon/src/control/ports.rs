@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use weft_config::{Config, NetdevIo, PortConfig, PortType, SocketConfig};
+use weft_config::{
+    Config, NetdevIo, PortConfig, PortType, SocketConfig,
+    api::{Happening, PortState},
+};
 use weft_core::PortId;
 use weft_ports::{Opened, packet, tap, vhost::Line, xdp};
 use weft_vlan::VlanSet;
@@ -116,6 +119,31 @@ impl Control {
         let adapters = self.adapters.running().map(|(name, _)| name.clone()).collect();
         self.uapi.put(&adapters);
         self.open_ports().await;
+        self.tell_ports();
+    }
+
+    /// Tells of ports that went up or down or away since it was told last.
+    pub(super) fn tell_ports(&mut self) {
+        self.told.retain(|name, _| {
+            let is_there = self.ports.contains_key(name);
+            if !is_there {
+                self.events.tell(Happening::PortRemoved { port: name.clone() });
+            }
+            is_there
+        });
+        for (name, port) in &self.ports {
+            let (state, reason) = port.state();
+            let reason = (state != PortState::Up).then(|| reason.unwrap_or_default());
+            if self.told.get(name) == Some(&reason) {
+                continue;
+            }
+            self.told.insert(name.clone(), reason.clone());
+            let port = name.clone();
+            self.events.tell(match reason {
+                Some(reason) => Happening::PortDown { port, reason },
+                None => Happening::PortUp { port },
+            });
+        }
     }
 
     /// Puts a configured port in the table, not open yet.
@@ -318,15 +346,9 @@ impl Control {
     }
 
     fn settle(&mut self, name: &str, link: Link) {
-        let Some(port) = self.ports.get_mut(name) else { return };
-        match (&port.link, &link) {
-            (Link::Waiting(old), Link::Waiting(new)) if old == new => {}
-            (_, Link::Waiting(reason)) => tracing::info!(port = name, reason, "port waits"),
-            (Link::Failed(old), Link::Failed(new)) if old == new => {}
-            (_, Link::Failed(reason)) => tracing::warn!(port = name, reason, "port failed"),
-            _ => {}
+        if let Some(port) = self.ports.get_mut(name) {
+            port.link = link;
         }
-        port.link = link;
     }
 
     /// Takes an open port out of operation, because its device or peer is gone.

@@ -17,6 +17,7 @@ use weft_vlan::VlanSet;
 
 use super::{
     candidate::Candidate,
+    events::Events,
     history::History,
     sockets::SocketTask,
     tunnels::{TunnelPort, Tunnels},
@@ -42,6 +43,10 @@ pub(crate) struct Control {
     pub(super) config: Config,
     pub(super) running: String,
     pub(super) file: ConfigFile,
+    /// What happened.
+    pub(super) events: Arc<Events>,
+    /// Whether ports were up when it was told last, and why not.
+    pub(super) told: BTreeMap<String, Option<String>>,
     /// What the file held before.
     pub(super) history: History,
     /// What is in force until it is confirmed or taken back.
@@ -147,6 +152,8 @@ impl Control {
             .filter_map(|index| PortId::new(u16::try_from(index).ok()?))
             .collect();
         Self {
+            events: Arc::new(Events::new()),
+            told: BTreeMap::new(),
             history: History::new(tunnels.state_dir()),
             candidate: None,
             config: Config::default(),
@@ -164,6 +171,11 @@ impl Control {
             generations: 0,
             connected,
         }
+    }
+
+    /// Returns what happened and will happen.
+    pub(crate) fn events(&self) -> Arc<Events> {
+        self.events.clone()
     }
 
     /// Returns where state is kept that outlives the daemon.

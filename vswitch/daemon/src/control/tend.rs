@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use weft_config::api::Happening;
 
 use super::{
     sockets::Connected,
@@ -11,8 +12,7 @@ use super::{
 };
 use crate::{clock, device::LinkEvent, plane::QueueEnded};
 
-/// How often aged addresses are reclaimed, failed ports tried again, queues of devices counted and unconfirmed changes
-/// taken back.
+/// How often it is seen to what time alone brings about.
 const TICK: Duration = Duration::from_secs(1);
 
 /// What tells the control plane of the world.
@@ -42,16 +42,35 @@ pub(crate) async fn tend(control: Shared, told: Told) {
             _ = tick.tick() => {
                 let mut control = control.lock().await;
                 control.sweep();
+                control.tell_moves();
                 control.retry_failed().await;
                 control.follow_queues().await;
                 control.take_back_overdue().await;
             }
             else => return,
         }
+        control.lock().await.tell_ports();
     }
 }
 
 impl Control {
+    /// Tells of addresses that moved between ports.
+    fn tell_moves(&self) {
+        for (name, switch) in &self.switches {
+            let moves = switch.fdb.take_moves();
+            for (vlan, mac, to) in moves.moves {
+                let (switch, vlan, mac) = (name.clone(), vlan.get(), mac.to_string());
+                // One that is gone already told of itself.
+                let Some(port) = self.name_of(to).map(str::to_owned) else { continue };
+                self.events.tell(Happening::MacMoved { switch, vlan, mac, port });
+            }
+            if moves.more > 0 {
+                let (switch, moves) = (name.clone(), moves.more);
+                self.events.tell(Happening::MacsMoved { switch, moves });
+            }
+        }
+    }
+
     /// Reclaims a part of what has aged out of the forwarding databases.
     fn sweep(&self) {
         for (name, switch) in &self.switches {

@@ -83,6 +83,8 @@ pub(super) struct Tunnel {
     pub(super) peer: Arc<Peer>,
     pub(super) config: PeerConfig,
     pub(super) state: PeerState,
+    /// What was told last: that it is up, or why not.
+    told: Option<Option<&'static str>>,
     /// What is wrong, the latest last.
     troubles: Vec<String>,
     /// What does not fit between the peer's segments and this host's.
@@ -403,6 +405,7 @@ impl Control {
                         peer,
                         config: config.clone(),
                         state: PeerState::Down(reason),
+                        told: None,
                         troubles,
                         mismatches: Vec::new(),
                         asking,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use weft_config::api::Happening;
 use weft_core::Scope;
 use weft_overlay::{HostKey, Owner, probe::ProbeEvent};
 use weft_vpn::{PeerId, PeerState};
@@ -53,11 +54,14 @@ impl Control {
                 // What was heard there came round the loop.
                 switch.fdb.flush(clock::now(), Duration::MAX, scope);
             }
-            tracing::warn!(port = name, %vlan, "a loop: the segment also reaches this host behind this port; blocked");
         } else {
             port.blocked.remove(vlan);
-            tracing::info!(port = name, %vlan, "no loop any more: the port is let in again");
         }
+        let (port, vlan) = (name.clone(), vlan.get());
+        self.events.tell(match blocks {
+            true => Happening::LoopBlocked { port, vlan },
+            false => Happening::LoopGone { port, vlan },
+        });
         self.put_in_force();
     }
 
@@ -73,19 +77,29 @@ impl Control {
             }
             Happened::Told(News::State(id, state)) => {
                 let orders = self.tunnels.orders.clone();
+                let events = self.events.clone();
                 let Some((name, tunnel)) = self.tunnels.find(id) else { return };
                 tunnel.state = state;
                 match state {
                     PeerState::Up => {
                         let _ = orders.send(Order::Up(id));
                         tunnel.troubles.clear();
-                        tracing::info!(peer = name, "peer up");
                     }
                     PeerState::Handshaking => tracing::debug!(peer = name, "handshake"),
-                    PeerState::Down(reason) => {
-                        let _ = orders.send(Order::Down(id));
-                        tracing::info!(peer = name, reason = reason.as_str(), "peer down");
-                    }
+                    PeerState::Down(_) => _ = orders.send(Order::Down(id)),
+                }
+                let reason = match state {
+                    PeerState::Up => None,
+                    PeerState::Handshaking if tunnel.told != Some(None) => return,
+                    PeerState::Handshaking => Some("no session any more: a handshake is tried"),
+                    PeerState::Down(reason) => Some(reason.as_str()),
+                };
+                if tunnel.told.replace(reason) != Some(reason) {
+                    let peer = name.clone();
+                    events.tell(match reason {
+                        None => Happening::PeerUp { peer },
+                        Some(reason) => Happening::PeerDown { peer, reason: reason.to_owned() },
+                    });
                 }
             }
             Happened::Told(News::Trouble(id, text)) => {
@@ -116,13 +130,18 @@ impl Control {
                     }
                 };
                 let stays = place.unwrap_or_else(|| "at a peer".to_owned());
-                tracing::warn!(segment = segment.get(), %mac, stays, "address moves too often: frozen");
+                self.events.tell(Happening::MacFrozen {
+                    segment: segment.get(),
+                    mac: mac.to_string(),
+                    stays: stays.clone(),
+                });
                 if self.tunnels.frozen.len() < FROZEN {
                     self.tunnels.frozen.insert((segment, mac), stays);
                 }
             }
             Happened::Told(News::Thawed(segment, mac)) => {
-                tracing::info!(segment = segment.get(), %mac, "address may move again");
+                let (segment_number, address) = (segment.get(), mac.to_string());
+                self.events.tell(Happening::MacThawed { segment: segment_number, mac: address });
                 self.tunnels.frozen.remove(&(segment, mac));
             }
             Happened::Told(News::Unanswered(id)) => {

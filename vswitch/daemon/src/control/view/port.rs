@@ -62,7 +62,7 @@ impl Port {
         }
     }
 
-    pub(super) fn state(&self) -> (PortState, Option<String>) {
+    pub(in crate::control) fn state(&self) -> (PortState, Option<String>) {
         match &self.link {
             Link::Disabled => {
                 (PortState::Down, Some("it is disabled in the configuration".to_owned()))
