@@ -78,10 +78,9 @@ fn run(criterion: &mut Criterion, name: &str, switch: &Switch, bursts: &[Vec<Hea
         bencher.iter(|| {
             let burst = &bursts[next % bursts.len()];
             next += 1;
+            let mut forwarding = switch.burst(Timestamp::from_micros(1_500_000), port(0));
             for head in burst {
-                let egress =
-                    switch.forward(Timestamp::from_micros(1_500_000), port(0), black_box(head));
-                if let Ok(egress) = egress {
+                if let Ok(egress) = forwarding.forward(black_box(head)) {
                     for copy in egress.copies() {
                         let _ = black_box(copy);
                     }

@@ -15,4 +15,4 @@ pub use drop::{DropReason, ParseDropReasonError};
 pub use fdb::{Bulletin, Change, Entry, EntryKind, Fdb, Limits, Moves, News, Scope};
 pub use port::{PortId, Timestamp};
 pub use spec::{Guards, Isolation, PortKind, PortSpec, Rate, StaticEntry, SwitchSpec};
-pub use switch::{Egress, Step, Switch, Trace};
+pub use switch::{Egress, Forwarding, Step, Switch, Trace};

@@ -15,7 +15,7 @@ pub(super) trait Effects {
     fn learn(&mut self, heard: &Heard<'_>, vlan: VlanId, mac: MacAddr, port: PortId);
 
     /// Asks where a destination is.
-    fn look_up(&self, heard: &Heard<'_>, vlan: VlanId, mac: MacAddr) -> Option<PortId>;
+    fn look_up(&mut self, heard: &Heard<'_>, vlan: VlanId, mac: MacAddr) -> Option<PortId>;
 
     /// Takes a token for a frame that is to be flooded; `false` when there is none.
     fn take(&self, limiter: &FloodLimiter, now: Timestamp) -> bool;
@@ -31,18 +31,37 @@ pub(super) struct Heard<'a> {
     pub(super) limits: &'a Limits,
 }
 
-/// A frame that travels.
-pub(super) struct Live;
+/// Frames that travel: those of one burst, which came by one port at one moment. What one of them has asked is not asked
+/// again for the next one.
+#[derive(Default)]
+pub(super) struct Live {
+    /// The last source, which has been learned if it can be.
+    heard: Option<(VlanId, MacAddr)>,
+    /// The last destination and what was known of it, as long as nothing was learned since.
+    found: Option<((VlanId, MacAddr), Option<PortId>)>,
+}
 
 impl Effects for Live {
     #[inline(always)]
     fn learn(&mut self, heard: &Heard<'_>, vlan: VlanId, mac: MacAddr, port: PortId) {
-        heard.fdb.learn(heard.now, heard.limits, vlan, mac, port);
+        let source = Some((vlan, mac));
+        if self.heard != source {
+            heard.fdb.learn(heard.now, heard.limits, vlan, mac, port);
+            *self = Self { heard: source, found: None };
+        }
     }
 
     #[inline(always)]
-    fn look_up(&self, heard: &Heard<'_>, vlan: VlanId, mac: MacAddr) -> Option<PortId> {
-        heard.fdb.lookup(heard.now, heard.limits, vlan, mac)
+    fn look_up(&mut self, heard: &Heard<'_>, vlan: VlanId, mac: MacAddr) -> Option<PortId> {
+        let destination = (vlan, mac);
+        if let Some((found, port)) = self.found
+            && found == destination
+        {
+            return port;
+        }
+        let port = heard.fdb.lookup(heard.now, heard.limits, vlan, mac);
+        self.found = Some((destination, port));
+        port
     }
 
     #[inline(always)]
@@ -92,11 +111,11 @@ impl Effects for Told {
         }
     }
 
-    fn look_up(&self, heard: &Heard<'_>, vlan: VlanId, mac: MacAddr) -> Option<PortId> {
+    fn look_up(&mut self, heard: &Heard<'_>, vlan: VlanId, mac: MacAddr) -> Option<PortId> {
         match self.learned {
             Some((learned, port)) if learned == (vlan, mac) => Some(port),
             _ if self.forgotten.contains(&(vlan, mac)) => None,
-            _ => Live.look_up(heard, vlan, mac),
+            _ => heard.fdb.lookup(heard.now, heard.limits, vlan, mac),
         }
     }
 

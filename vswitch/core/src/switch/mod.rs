@@ -26,6 +26,28 @@ pub struct Switch {
     fdb: Arc<Fdb>,
 }
 
+/// Decides on the frames of a burst. What the one before has asked of the forwarding database is not asked again.
+pub struct Forwarding<'a> {
+    switch: &'a Switch,
+    now: Timestamp,
+    ingress: PortId,
+    live: Live,
+}
+
+impl<'a> Forwarding<'a> {
+    /// Decides where the next frame goes, and learns its source.
+    ///
+    /// # Errors
+    /// The reason why it goes nowhere.
+    #[inline]
+    pub fn forward<'b>(&mut self, head: &'b Head) -> Result<Egress<'b>, DropReason>
+    where
+        'a: 'b,
+    {
+        self.switch.decide(self.now, self.ingress, head, &mut self.live)
+    }
+}
+
 /// Where a destination is.
 enum Found {
     At(PortId),
@@ -63,7 +85,13 @@ impl Switch {
         ingress: PortId,
         head: &'a Head,
     ) -> Result<Egress<'a>, DropReason> {
-        self.decide(now, ingress, head, &mut Live)
+        self.burst(now, ingress).forward(head)
+    }
+
+    /// Begins to decide on the frames of a burst, which came by one port at one moment.
+    #[inline]
+    pub fn burst(&self, now: Timestamp, ingress: PortId) -> Forwarding<'_> {
+        Forwarding { switch: self, now, ingress, live: Live::default() }
     }
 
     /// Says what would happen to a frame, step by step; nothing is learned, counted or used up.

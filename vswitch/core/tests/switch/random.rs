@@ -133,6 +133,12 @@ enum Step {
         ingress: u16,
         frame: Vec<u8>,
     },
+    /// What comes by one port at one moment; which of these frames, one behind the other.
+    Burst {
+        ingress: u16,
+        frames: Vec<Vec<u8>>,
+        order: Vec<usize>,
+    },
     /// A peer's word, and the control plane's.
     Told {
         word: Word,
@@ -156,6 +162,8 @@ enum Word {
 
 fn step() -> impl Strategy<Value = Step> {
     let frame = (0u16..8, any_frame());
+    let order = vec(0usize..3, 1..12);
+    let burst = (0u16..8, vec(any_frame(), 3), order);
     let word = prop_oneof![6 => Just(Word::Install), 1 => Just(Word::Withdraw), 1 => Just(Word::Freeze), 1 => Just(Word::Thaw)];
     let mac = prop_oneof![9 => address(), 1 => any_address()];
     let told = (word, select(&VIDS[..]), mac, 0u16..8);
@@ -163,6 +171,9 @@ fn step() -> impl Strategy<Value = Step> {
         20 => told.prop_map(|(word, vid, mac, index)| Step::Told { word, vid, mac, at: index * 3 }),
         4 => Just(Step::Sweep),
         60 => frame.prop_map(|(index, frame)| Step::Frame { ingress: index * 3, frame }),
+        12 => burst.prop_map(|(index, frames, order)| {
+            Step::Burst { ingress: index * 3, frames, order }
+        }),
         1 => switch_spec().prop_map(Step::Reconfigure),
     ]
 }
@@ -224,6 +235,16 @@ proptest! {
                     let decided = whole(&head, &frame, decided);
                     let expected = reference.forward(moment, port(ingress), &frame);
                     prop_assert_eq!(decided, expected, "on {} at {}: {:x?}", ingress, now, frame);
+                }
+                Step::Burst { ingress, frames, order } => {
+                    let mut forwarding = switch.burst(moment, port(ingress));
+                    for frame in order.iter().map(|&which| &frames[which]) {
+                        let head = head(frame);
+                        let decided = outcome(&head, forwarding.forward(&head));
+                        let decided = whole(&head, frame, decided);
+                        let expected = reference.forward(moment, port(ingress), frame);
+                        prop_assert_eq!(decided, expected, "on {} at {}: {:x?}", ingress, now, frame);
+                    }
                 }
                 Step::Told { word, vid, mac, at } => {
                     let (at, address) = (port(at), (vlan(vid), mac));

@@ -369,6 +369,7 @@ fn deliver(
     }
     outbox.turn.came(burst.pieces());
     let mut bytes = 0;
+    let mut switch = switch.burst(now, ingress);
     for (position, frame) in burst.frames().iter().enumerate() {
         let len = frame.head.wire_len() as u64;
         bytes += len;
@@ -376,7 +377,7 @@ fn deliver(
         if snoop.is_some_and(|snoop| snoop.takes_probe(ingress, &frame.head)) {
             continue;
         }
-        match switch.forward(now, ingress, &frame.head) {
+        match switch.forward(&frame.head) {
             Ok(egress) => {
                 if let Some(snoop) = snoop {
                     if !egress.is_flood() {
