@@ -15,7 +15,8 @@ const ADDRESSES: usize = 12;
 /// The copied head of a frame, its outermost tag, its length and its offload metadata.
 #[derive(Clone)]
 pub struct Head {
-    bytes: [u8; HEAD_MAX],
+    /// Behind what was copied may stand anything.
+    bytes: [u8; Self::PREFIX],
     copied: u8,
     removed: u8,
     len: u32,
@@ -27,42 +28,66 @@ impl Head {
     /// Bytes from a frame's start that [`Head::read`] can use.
     pub const PREFIX: usize = HEAD_MAX + TAG_LEN;
 
+    /// Returns the head of a frame without a byte, which is to be filled in its place.
+    pub const fn empty() -> Self {
+        Self {
+            bytes: [0; Self::PREFIX],
+            copied: 0,
+            removed: 0,
+            len: 0,
+            tag: None,
+            offload: Ok(Offload::NONE),
+        }
+    }
+
     /// Copies the head of a frame that is `len` bytes long and begins with `prefix`, which holds
     /// [`Head::PREFIX`] bytes or the whole frame. `stripped` is a tag that the kernel took off before;
     /// without one, a complete tag behind the addresses is taken off here. The offload metadata is
     /// [`Offload::NONE`] until [`Head::set_offload`].
     pub fn read(prefix: &[u8], len: usize, stripped: Option<WireTag>) -> Self {
-        let mut head = Self {
-            bytes: [0; HEAD_MAX],
-            copied: 0,
-            removed: 0,
-            len: u32::try_from(len).unwrap_or(u32::MAX),
-            tag: stripped,
-            offload: Ok(Offload::NONE),
-        };
-        let in_band = match stripped {
-            Some(_) => None,
-            // A tag with nothing behind it, not even an EtherType, is cut short: it stays where it is.
-            None => prefix
-                .get(ADDRESSES..)
-                .filter(|_| prefix.len() >= ETHERNET_HEADER + TAG_LEN)
-                .and_then(WireTag::read),
-        };
-        if let Some(tag) = in_band {
-            let rest = &prefix[ADDRESSES + TAG_LEN..];
-            let rest = &rest[..rest.len().min(HEAD_MAX - ADDRESSES)];
-            head.bytes[..ADDRESSES].copy_from_slice(&prefix[..ADDRESSES]);
-            head.bytes[ADDRESSES..ADDRESSES + rest.len()].copy_from_slice(rest);
-            head.copied = (ADDRESSES + rest.len()) as u8;
-            head.removed = TAG_LEN as u8;
-            head.len -= TAG_LEN as u32;
-            head.tag = Some(tag);
-        } else {
-            let copied = prefix.len().min(HEAD_MAX);
-            head.bytes[..copied].copy_from_slice(&prefix[..copied]);
-            head.copied = copied as u8;
-        }
+        let mut head = Self::empty();
+        let copied = prefix.len().min(Self::PREFIX);
+        head.bytes[..copied].copy_from_slice(&prefix[..copied]);
+        head.settle(copied, len, stripped);
         head
+    }
+
+    /// Returns the place for a frame's first bytes, for who puts them there without a copy in between;
+    /// [`Head::settle`] has to follow.
+    pub fn room(&mut self) -> &mut [u8; Self::PREFIX] {
+        &mut self.bytes
+    }
+
+    /// Becomes the head of the frame whose first bytes have been put into [`Head::room`], as [`Head::read`] makes it:
+    /// `copied` of them, [`Head::PREFIX`] or the whole frame.
+    #[inline]
+    pub fn settle(&mut self, copied: usize, len: usize, stripped: Option<WireTag>) {
+        let copied = copied.min(Self::PREFIX);
+        self.len = u32::try_from(len).unwrap_or(u32::MAX);
+        self.copied = copied.min(HEAD_MAX) as u8;
+        self.removed = 0;
+        self.tag = stripped;
+        self.offload = Ok(Offload::NONE);
+        if copied < ETHERNET_HEADER {
+            // Fields that are cut off read as zero.
+            self.bytes[copied..ETHERNET_HEADER].fill(0);
+        }
+        // A tag with nothing behind it, not even an EtherType, is cut short: it stays where it is.
+        if stripped.is_none()
+            && copied >= ETHERNET_HEADER + TAG_LEN
+            && let Some(tag) = WireTag::read(&self.bytes[ADDRESSES..])
+        {
+            self.take_off(tag, copied);
+        }
+    }
+
+    /// Closes the gap that the outermost tag leaves.
+    fn take_off(&mut self, tag: WireTag, copied: usize) {
+        self.bytes.copy_within(ADDRESSES + TAG_LEN..copied, ADDRESSES);
+        self.copied = (copied - TAG_LEN) as u8;
+        self.removed = TAG_LEN as u8;
+        self.len -= TAG_LEN as u32;
+        self.tag = Some(tag);
     }
 
     /// Puts the checked offload metadata, or the finding that it lies, beside the frame.
@@ -200,6 +225,34 @@ mod tests {
         let cut = Head::read(&bytes[..16], 16, Some(outer));
         assert_eq!(cut.second_tag(), None);
         assert!(cut.is_followed_by(Tpid::Dot1Q));
+    }
+
+    #[test]
+    fn a_head_that_is_filled_again_has_nothing_of_the_frame_before() {
+        let mut head = Head::empty();
+        let mut fill = |frame: &[u8]| {
+            let copied = frame.len().min(Head::PREFIX);
+            head.room()[..copied].copy_from_slice(&frame[..copied]);
+            head.settle(copied, frame.len(), None);
+            head.clone()
+        };
+        let mut long = frame(&[0x81, 0x00, 0xa0, 0x0a, 0x08, 0x00]);
+        long.resize(200, 0x5a);
+        for len in 0..long.len() {
+            fill(&[0xff; 200]).set_offload(Err(BadOffload));
+            let again = fill(&long[..len]);
+            let prefix = &long[..len.min(Head::PREFIX)];
+            let new = Head::read(prefix, len, None);
+            assert_eq!(again.bytes(), new.bytes());
+            assert_eq!(
+                (again.destination(), again.source(), again.ethertype(), again.second_tag()),
+                (new.destination(), new.source(), new.ethertype(), new.second_tag())
+            );
+            assert_eq!(
+                (again.tag(), again.wire_len(), again.consumed(), again.offload()),
+                (new.tag(), new.wire_len(), new.consumed(), Ok(Offload::NONE))
+            );
+        }
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl<'b> Builder<'b> {
         self.end_growth();
         self.growing = Merge::begin(&head);
         let rest = &frame[head.consumed()..];
-        self.arrivals.begin(head);
+        *self.arrivals.next() = head;
         self.count += 1;
         // SAFETY: as above.
         unsafe { self.arrivals.string(rest.as_ptr(), rest.len()) };

@@ -8,7 +8,10 @@ use weft_offload::VnetHeader;
 use weft_vlan::{HEAD_MAX, Head, TAG_LEN, Tags};
 use zerocopy::IntoBytes;
 
-use crate::queue::{ARENA, ARENA_BUDGET, CACHE_LINE, LARGEST_FRAME};
+use crate::{
+    copy::copy_short,
+    queue::{ARENA, ARENA_BUDGET, CACHE_LINE, LARGEST_FRAME},
+};
 
 /// Bytes of the virtio-net header in front of each frame. virtio 1.2 §5.1.6, without `num_buffers`.
 pub(crate) const VNET: usize = size_of::<VnetHeader>();
@@ -19,13 +22,13 @@ const ADDRESSES: usize = 12;
 
 /// The built front of one frame.
 pub(crate) struct Front {
-    bytes: [u8; VNET + HEAD_MAX + 2 * TAG_LEN],
+    bytes: [u8; VNET + FRONT_MAX],
     len: usize,
 }
 
 impl Front {
     pub(crate) const fn new() -> Self {
-        Self { bytes: [0; VNET + HEAD_MAX + 2 * TAG_LEN], len: 0 }
+        Self { bytes: [0; VNET + FRONT_MAX], len: 0 }
     }
 
     /// Builds the front of a frame that leaves with these tags.
@@ -34,14 +37,11 @@ impl Front {
     /// [`DropReason::BadOffload`] when what came with the frame did not fit it.
     pub(crate) fn build(&mut self, head: &Head, tags: Tags) -> Result<(), DropReason> {
         let offload = head.offload().map_err(|_| DropReason::BadOffload)?;
-        self.put(0, VnetHeader::announce(offload, tags.wire_len()).as_bytes());
-        self.len = VNET;
-        self.len += put_head(&mut self.bytes[VNET..], head, tags);
+        let (header, front) = self.bytes.split_at_mut(VNET);
+        header.copy_from_slice(VnetHeader::announce(offload, tags.wire_len()).as_bytes());
+        // SAFETY: behind the header there is room for the longest head and the most tags.
+        self.len = VNET + unsafe { write_head(front.as_mut_ptr(), head, tags) };
         Ok(())
-    }
-
-    fn put(&mut self, at: usize, bytes: &[u8]) {
-        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -49,26 +49,45 @@ impl Front {
     }
 }
 
-/// Writes a head with these tags behind its addresses; returns the bytes written. `into` has room for
-/// [`HEAD_MAX`] and the tags.
-pub(crate) fn put_head(into: &mut [u8], head: &Head, tags: Tags) -> usize {
-    let (addresses, behind) = head.bytes().split_at(head.bytes().len().min(ADDRESSES));
-    let mut at = 0;
-    let mut put = |bytes: &[u8]| {
-        into[at..at + bytes.len()].copy_from_slice(bytes);
-        at += bytes.len();
-    };
-    put(addresses);
-    for tag in tags.iter() {
-        put(&tag.to_bytes());
+/// Bytes that [`put_head`] writes at most.
+pub(crate) const FRONT_MAX: usize = HEAD_MAX + 2 * TAG_LEN;
+
+/// Writes a head with these tags behind its addresses; returns the bytes written.
+pub(crate) fn put_head(into: &mut [u8; FRONT_MAX], head: &Head, tags: Tags) -> usize {
+    // SAFETY: there is room for the longest head and the most tags.
+    unsafe { write_head(into.as_mut_ptr(), head, tags) }
+}
+
+/// Writes a head with these tags behind its addresses; returns the bytes written.
+///
+/// # Safety
+/// There is room for the head's bytes and the tags.
+#[inline]
+pub(crate) unsafe fn write_head(into: *mut u8, head: &Head, tags: Tags) -> usize {
+    let bytes = head.bytes();
+    let pushed = tags.wire_len();
+    if pushed == 0 {
+        // SAFETY: the caller says that there is room; it is no head's.
+        unsafe { copy_short(bytes.as_ptr(), into, bytes.len()) };
+        return bytes.len();
     }
-    put(behind);
-    at
+    let (addresses, behind) = bytes.split_at(bytes.len().min(ADDRESSES));
+    // SAFETY: as above; the tags stand between the addresses and what is behind them.
+    unsafe {
+        copy_short(addresses.as_ptr(), into, addresses.len());
+        let mut at = into.add(addresses.len());
+        for tag in tags.iter() {
+            at.cast::<[u8; TAG_LEN]>().write(tag.to_bytes());
+            at = at.add(TAG_LEN);
+        }
+        copy_short(behind.as_ptr(), at, behind.len());
+    }
+    bytes.len() + pushed
 }
 
 /// Appends a frame in one piece.
 pub(crate) fn append(to: &mut Vec<u8>, head: &Head, rest: &[libc::iovec], tags: Tags) {
-    let mut front = [0; HEAD_MAX + 2 * TAG_LEN];
+    let mut front = [0; FRONT_MAX];
     let len = put_head(&mut front, head, tags);
     to.extend_from_slice(&front[..len]);
     for piece in rest {

@@ -2,6 +2,7 @@
 //! tunnel's UDP sockets. The only crate with `unsafe`. Takes no forwarding decision and knows no VLAN mode.
 
 mod builder;
+mod copy;
 mod egress;
 mod error;
 mod event;

@@ -1,10 +1,12 @@
 //! What a worker sees of a port: queues that frames come from, and queues that frames go to.
 
-use std::{io, ops::Range, os::fd::BorrowedFd, slice};
+use std::{io, ops::Range, os::fd::BorrowedFd};
 
 use weft_core::DropReason;
 use weft_offload::VnetHeader;
 use weft_vlan::{Head, Tags, WireTag};
+
+use crate::copy::copy_short;
 
 /// Frames in a burst at most.
 pub const BURST: usize = 64;
@@ -150,7 +152,8 @@ impl Scratch {
     /// Sets the memory aside.
     pub fn new() -> Self {
         let arrivals = Arrivals {
-            frames: Vec::with_capacity(2 * BURST),
+            frames: vec![RxFrame { head: Head::empty(), rest: 0..0 }; 2 * BURST],
+            count: 0,
             rest: Vec::with_capacity(8 * BURST),
             refused: Vec::with_capacity(DropReason::COUNT),
         };
@@ -166,7 +169,9 @@ impl Default for Scratch {
 
 /// The frames of a burst while it is being received.
 pub(crate) struct Arrivals {
+    /// Heads are filled where they stand; those behind `count` are of earlier bursts.
     frames: Vec<RxFrame>,
+    count: usize,
     rest: Vec<libc::iovec>,
     refused: Vec<Refused>,
 }
@@ -177,22 +182,22 @@ unsafe impl Send for Arrivals {}
 
 impl Arrivals {
     pub(crate) fn clear(&mut self) {
-        self.frames.clear();
+        self.count = 0;
         self.rest.clear();
         self.refused.clear();
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.frames.len() >= BURST
+        self.count >= BURST
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.frames.is_empty() && self.refused.is_empty()
+        self.count == 0 && self.refused.is_empty()
     }
 
     /// Tells whether there are frames, beside those that were refused.
     pub(crate) fn has_frames(&self) -> bool {
-        !self.frames.is_empty()
+        self.count > 0
     }
 
     /// Adds a frame that lies in one piece of memory.
@@ -207,19 +212,27 @@ impl Arrivals {
         stripped: Option<WireTag>,
         vnet: Option<&VnetHeader>,
     ) {
-        // SAFETY: the first bytes of a frame of which the caller says that all can be read.
-        let prefix = unsafe { slice::from_raw_parts(frame, len.min(Head::PREFIX)) };
-        let head = read_head(prefix, len, stripped, vnet);
+        let copied = len.min(Head::PREFIX);
+        let head = self.next();
+        // SAFETY: the caller says that the frame can be read, and a head has room for its first bytes.
+        unsafe { copy_short(frame, head.room().as_mut_ptr(), copied) };
+        head.settle(copied, len, stripped);
+        check_offload(head, vnet);
         let behind = head.consumed();
-        self.begin(head);
         // SAFETY: a head never stands for more bytes than the frame has; the caller says that they can be read.
         unsafe { self.string(frame.add(behind), len - behind) };
     }
 
-    /// Adds a frame whose head has been read.
-    pub(crate) fn begin(&mut self, head: Head) {
+    /// Adds a frame, whose head the caller fills.
+    pub(crate) fn next(&mut self) -> &mut Head {
+        if self.count == self.frames.len() {
+            self.frames.push(RxFrame { head: Head::empty(), rest: 0..0 });
+        }
         let begin = self.rest.len() as u32;
-        self.frames.push(RxFrame { head, rest: begin..begin });
+        let frame = &mut self.frames[self.count];
+        self.count += 1;
+        frame.rest = begin..begin;
+        &mut frame.head
     }
 
     /// Adds bytes to the end of the last frame.
@@ -227,17 +240,18 @@ impl Arrivals {
     /// # Safety
     /// As for [`Arrivals::push`].
     pub(crate) unsafe fn string(&mut self, bytes: *const u8, len: usize) {
-        if len > 0 {
-            self.rest.push(libc::iovec { iov_base: bytes.cast_mut().cast(), iov_len: len });
+        if len == 0 {
+            return;
         }
-        if let Some(last) = self.frames.last_mut() {
+        self.rest.push(libc::iovec { iov_base: bytes.cast_mut().cast(), iov_len: len });
+        if let Some(last) = self.frames[..self.count].last_mut() {
             last.rest.end = self.rest.len() as u32;
         }
     }
 
     /// Returns the head of the last frame.
     pub(crate) fn last(&mut self) -> Option<&mut Head> {
-        self.frames.last_mut().map(|frame| &mut frame.head)
+        self.frames[..self.count].last_mut().map(|frame| &mut frame.head)
     }
 
     /// Counts frames that do not become part of the burst.
@@ -250,7 +264,7 @@ impl Arrivals {
 
     /// Returns the burst. It borrows what the frames lie in by its lifetime.
     pub(crate) fn burst(&self) -> Burst<'_> {
-        Burst { frames: &self.frames, rest: &self.rest, refused: &self.refused }
+        Burst { frames: &self.frames[..self.count], rest: &self.rest, refused: &self.refused }
     }
 }
 
@@ -262,11 +276,17 @@ pub(crate) fn read_head(
     vnet: Option<&VnetHeader>,
 ) -> Head {
     let mut head = Head::read(prefix, len, stripped);
+    check_offload(&mut head, vnet);
+    head
+}
+
+/// Puts beside a frame what is left to do on it, which was said in front of it.
+#[inline]
+pub(crate) fn check_offload(head: &mut Head, vnet: Option<&VnetHeader>) {
     if let Some(vnet) = vnet {
-        let offload = vnet.check(&head);
+        let offload = vnet.check(head);
         head.set_offload(offload);
     }
-    head
 }
 
 /// Received frames, valid while the queue and the scratch are borrowed.

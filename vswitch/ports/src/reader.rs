@@ -2,13 +2,14 @@
 
 use std::ptr;
 
-use weft_vlan::{HEAD_MAX, TAG_LEN};
-
-use crate::{Burst, Job, egress::put_head};
+use crate::{
+    Burst, Job,
+    egress::{FRONT_MAX, put_head},
+};
 
 /// Reads a frame with the tags that it leaves with.
 pub struct Reader<'a> {
-    front: [u8; HEAD_MAX + 2 * TAG_LEN],
+    front: [u8; FRONT_MAX],
     front_len: usize,
     len: usize,
     /// Bytes of the front that have been passed.
@@ -22,7 +23,7 @@ impl Burst<'_> {
     /// Begins to read a frame.
     pub fn reader(&self, job: &Job) -> Reader<'_> {
         let frame = &self.frames()[usize::from(job.frame)];
-        let mut front = [0; HEAD_MAX + 2 * TAG_LEN];
+        let mut front = [0; FRONT_MAX];
         let front_len = put_head(&mut front, &frame.head, job.tags);
         let len = frame.head.untagged_len() + job.tags.wire_len();
         Reader { front, front_len, len, passed: 0, rest: self.rest_of(frame), offset: 0 }

@@ -12,6 +12,7 @@ mod guard;
 mod inflight;
 mod memory;
 pub mod message;
+mod piece;
 mod receive;
 mod ring;
 mod session;

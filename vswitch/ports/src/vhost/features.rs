@@ -7,6 +7,7 @@
 //! front-end answers that itself), and of the protocol: post-copy migration, cross-endian drivers, in-band kicks,
 //! requests from this end, device state in the stream (a switch's port has none).
 
+use weft_offload::VnetHeader;
 use weft_vlan::{Ecn, Gso, GsoKind, Offload};
 
 const CSUM: u32 = 0;
@@ -70,6 +71,9 @@ pub const OFFERED: u64 = bits(&[
 pub const PROTOCOL_OFFERED: u64 = bits(&[0, 1, 2, REPLY_ACK, 4, 12, 15, 16]);
 const REPLY_ACK: u32 = 3;
 
+/// Bytes of the longest header in front of a frame.
+pub(super) const HEADER_MAX: usize = 12;
+
 /// What a front-end took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Features {
@@ -109,7 +113,7 @@ impl Features {
     /// Returns the bytes of the header in front of each frame. virtio 1.2 §5.1.6: without VERSION_1 the count of
     /// buffers is there only when frames may fill several.
     pub(super) fn header_len(self) -> usize {
-        if self.has(VERSION_1) || self.merges() { 12 } else { 10 }
+        if self.has(VERSION_1) || self.merges() { HEADER_MAX } else { VnetHeader::LEN }
     }
 
     /// Tells whether the driver takes a frame with this work left undone.

@@ -11,12 +11,15 @@ use zerocopy::FromBytes;
 
 use super::{
     device::{Device, Slot, State},
+    features::HEADER_MAX,
     memory::Memory,
-    ring::{Access, Broken, Direction, Piece},
+    piece::{AHEAD, Access, Piece},
+    ring::{Broken, Direction},
 };
 use crate::{
     BURST, Burst, Fault, Receive, Scratch,
-    queue::{ARENA_BUDGET, Arrivals, CACHE_LINE, LARGEST_FRAME, read_head},
+    copy::copy_short,
+    queue::{ARENA_BUDGET, Arrivals, CACHE_LINE, LARGEST_FRAME, check_offload},
 };
 
 /// Pieces of a frame that are left where they are; one in more pieces is copied together, since no system call takes
@@ -24,7 +27,6 @@ use crate::{
 const LEFT_MAX: usize = 64;
 /// Pieces behind which a burst ends, so that what a queue keeps of them is bounded.
 const BURST_PIECES: usize = BURST * LEFT_MAX;
-const HEADER_MAX: usize = 12;
 const RARP_LEN: usize = 60;
 
 /// The receiving side of one queue pair.
@@ -61,10 +63,10 @@ impl FromGuest {
     fn release(&mut self, slot: &Slot, state: &mut State) {
         if !self.heads.is_empty() {
             if state.generation == self.generation
-                && let State { ring: Some(ring), setting, notes, .. } = state
+                && let State { ring: Some(ring), notes, .. } = state
             {
                 for &head in &self.heads {
-                    ring.give_back(head, 0, setting);
+                    ring.give_back(head, 0);
                     if let Some(notes) = notes {
                         notes.given_back(head);
                     }
@@ -87,11 +89,11 @@ impl FromGuest {
             return Ok(());
         }
         ring.silence(setting);
+        ring.fetch_used(waiting);
         self.pieces.clear();
         self.buffers.clear();
         // What this counts is no less than what frames that are copied together take of the arena.
         let (mut result, mut bytes) = (Ok(()), scratch.used);
-        // All buffers are found before the first is read, so that their bytes are on the way meanwhile.
         while self.heads.len() < waiting && bytes < ARENA_BUDGET && self.pieces.len() < BURST_PIECES
         {
             let begin = self.pieces.len();
@@ -116,13 +118,14 @@ impl FromGuest {
             if let Some(notes) = &mut notes {
                 notes.taken(head);
             }
+            if enabled && self.buffers.len() > AHEAD {
+                self.read(self.buffers.len() - AHEAD - 1, scratch, header_len);
+            }
         }
         // A ring that is not enabled is emptied without effect.
         if enabled {
-            let mut begin = 0;
-            for &(end, total) in &self.buffers {
-                scratch.add(&self.pieces[begin..end], total, header_len);
-                begin = end;
+            for left in self.buffers.len().saturating_sub(AHEAD)..self.buffers.len() {
+                self.read(left, scratch, header_len);
             }
         }
         ring.take(self.heads.len());
@@ -131,6 +134,14 @@ impl FromGuest {
             (self.generation, state.outstanding) = (state.generation, self.heads.len());
         }
         result
+    }
+
+    /// Adds the frame in a buffer that was found.
+    #[inline]
+    fn read(&self, buffer: usize, scratch: &mut Filling<'_>, header_len: usize) {
+        let begin = buffer.checked_sub(1).map_or(0, |before| self.buffers[before].0);
+        let (end, total) = self.buffers[buffer];
+        scratch.add(&self.pieces[begin..end], total, header_len);
     }
 }
 
@@ -213,13 +224,29 @@ impl Filling<'_> {
         if len > LARGEST_FRAME {
             return self.arrivals.refuse(DropReason::Oversize, 1);
         }
-        let mut front = [0; HEADER_MAX + Head::PREFIX];
-        let front_len = total.min(header_len + Head::PREFIX);
-        copy(pieces, &mut front[..front_len]);
-        let vnet = VnetHeader::read_from_prefix(&front).ok().map(|(header, _)| header);
-        let head = read_head(&front[header_len..front_len], len, None, vnet.as_ref());
+        let copied = len.min(Head::PREFIX);
+        let mut header = [0; HEADER_MAX];
+        let head = self.arrivals.next();
+        match pieces {
+            [first, ..] if first.len >= HEADER_MAX + copied => {
+                // SAFETY: the piece can be read and is this long; the header is no longer than its place, and a head
+                // has room for its first bytes.
+                unsafe {
+                    ptr::copy_nonoverlapping(first.begin, header.as_mut_ptr(), HEADER_MAX);
+                    copy_short(first.begin.add(header_len), head.room().as_mut_ptr(), copied);
+                }
+            }
+            _ => {
+                let mut front = [0; HEADER_MAX + Head::PREFIX];
+                copy(pieces, &mut front[..header_len + copied]);
+                header.copy_from_slice(&front[..HEADER_MAX]);
+                head.room()[..copied].copy_from_slice(&front[header_len..header_len + copied]);
+            }
+        }
+        head.settle(copied, len, None);
+        let vnet = VnetHeader::read_from_prefix(&header).ok().map(|(header, _)| header);
+        check_offload(head, vnet.as_ref());
         let behind = header_len + head.consumed();
-        self.arrivals.begin(head);
         if pieces.len() > LEFT_MAX {
             return self.copy_together(pieces, total, behind);
         }

@@ -6,11 +6,15 @@ use std::{
     ptr,
     sync::{
         Arc,
-        atomic::{AtomicU16, AtomicU32, Ordering, fence},
+        atomic::{AtomicU16, AtomicU64, Ordering, fence},
     },
 };
 
-use super::memory::{DirtyLog, Memory};
+use super::{
+    memory::{DirtyLog, Memory},
+    piece::{Access, Piece, fetch},
+};
+use crate::{BURST, queue::CACHE_LINE};
 
 /// Entries that a ring may have. virtio 1.2 §2.7.
 pub(super) const SIZE_MAX: u32 = 32768;
@@ -23,6 +27,8 @@ const NEXT: u16 = 1;
 const WRITE: u16 = 2;
 const INDIRECT: u16 = 4;
 const DESCRIPTOR: usize = 16;
+/// Bytes of an entry of the used ring.
+const USED: usize = 8;
 const NO_NOTIFY: u16 = 1;
 const NO_INTERRUPT: u16 = 1;
 
@@ -73,43 +79,6 @@ pub(super) enum Direction {
     ToGuest,
 }
 
-/// A part of a buffer, in one piece of memory.
-#[derive(Clone, Copy)]
-pub(super) struct Piece {
-    pub(super) begin: *mut u8,
-    pub(super) len: usize,
-    /// Its address in the guest.
-    pub(super) guest: u64,
-}
-
-/// What is about to be done with memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Access {
-    Read,
-    Write,
-}
-
-impl Piece {
-    /// Has the piece's first bytes brought into the cache: a header, and a small frame.
-    #[inline]
-    pub(super) fn fetch(&self, access: Access) {
-        const LINE: usize = 64;
-        #[cfg(target_arch = "x86_64")]
-        for line in [self.begin, self.begin.wrapping_add(LINE.min(self.len))] {
-            use std::arch::x86_64::{_MM_HINT_ET0, _MM_HINT_T0, _mm_prefetch};
-            // SAFETY: a hint, which touches nothing and may name any address.
-            unsafe {
-                match access {
-                    Access::Read => _mm_prefetch::<_MM_HINT_T0>(line.cast()),
-                    Access::Write => _mm_prefetch::<_MM_HINT_ET0>(line.cast()),
-                }
-            }
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = (LINE, access);
-    }
-}
-
 /// What the ring and everything in it is in.
 #[derive(Clone, Default)]
 pub(super) struct Setting {
@@ -157,6 +126,8 @@ pub(super) struct Ring {
     next_used: u16,
     /// What of the used ring the driver can see.
     published: u16,
+    /// The entries behind that, which are written together: the driver's processor looks at the lines that they go to.
+    given_back: Vec<[u32; 2]>,
     /// Descriptors that are to be taken before the available ring goes on.
     again: Vec<u16>,
     /// Whether the driver is asked to announce buffers; `None` while it was told nothing.
@@ -182,6 +153,7 @@ impl Ring {
             next_avail: 0,
             next_used: 0,
             published: 0,
+            given_back: Vec::with_capacity(BURST),
             again: Vec::new(),
             listening: None,
             near: 0,
@@ -215,7 +187,7 @@ impl Ring {
         };
         self.desc = find(desc, 16, entries * DESCRIPTOR)?;
         self.avail = find(avail, 2, 6 + entries * 2)?;
-        self.used = find(used, 4, 6 + entries * 8)?;
+        self.used = find(used, 4, 6 + entries * USED)?;
         (self.size, self.log) = (size as u16, log);
         Ok(())
     }
@@ -268,6 +240,7 @@ impl Ring {
     }
 
     /// Appends the pieces of a buffer, [`PIECES_MAX`] at most; returns their bytes.
+    #[inline]
     pub(super) fn pieces(
         &mut self,
         memory: &Memory,
@@ -275,16 +248,38 @@ impl Ring {
         direction: Direction,
         into: &mut Vec<Piece>,
     ) -> Result<usize, Broken> {
+        let descriptor = self.descriptor(head)?;
+        // What nearly every small frame is: one descriptor, in one piece.
+        let alone = if direction == Direction::ToGuest { WRITE } else { 0 };
+        if descriptor.flags & (NEXT | WRITE | INDIRECT) == alone {
+            return self.append(memory, descriptor.address, descriptor.len, into);
+        }
+        self.chain(memory, descriptor, direction, into)
+    }
+
+    /// Copies an entry of the ring's own table.
+    #[inline]
+    fn descriptor(&self, entry: u16) -> Result<Descriptor, Broken> {
+        if entry >= self.size {
+            return Err(Broken::Descriptor(entry));
+        }
+        // SAFETY: the entry is one of the table's, which lies whole in mapped memory and is aligned.
+        Ok(unsafe { Descriptor::read(self.desc.add(usize::from(entry) * DESCRIPTOR)) })
+    }
+
+    /// Appends the pieces of a buffer that begins with this descriptor.
+    fn chain(
+        &mut self,
+        memory: &Memory,
+        first: Descriptor,
+        direction: Direction,
+        into: &mut Vec<Piece>,
+    ) -> Result<usize, Broken> {
         let (mut table, mut entries) = (self.desc, usize::from(self.size));
-        let (mut next, mut steps, mut total) = (head, 0, 0);
+        let (mut descriptor, mut steps, mut total) = (first, 0, 0);
         let most = into.len() + PIECES_MAX;
         loop {
-            if usize::from(next) >= entries {
-                return Err(Broken::Descriptor(next));
-            }
-            // SAFETY: the entry is one of the table's, which lies whole in mapped memory.
-            let descriptor = unsafe { Descriptor::read(table.add(usize::from(next) * DESCRIPTOR)) };
-            let Descriptor { address, len, flags, next: following } = descriptor;
+            let Descriptor { address, len, flags, mut next } = descriptor;
             steps += 1;
             if steps > CHAIN_MAX {
                 return Err(Broken::Endless);
@@ -301,19 +296,23 @@ impl Ring {
                 }
                 table = memory.guest(address, bytes).ok_or(Broken::Outside(address, len))?;
                 (entries, next) = (bytes / DESCRIPTOR, 0);
-                continue;
+            } else {
+                if (flags & WRITE != 0) != (direction == Direction::ToGuest) {
+                    return Err(Broken::Direction);
+                }
+                total += self.append(memory, address, len, into)?;
+                if into.len() > most {
+                    return Err(Broken::Shredded);
+                }
+                if flags & NEXT == 0 {
+                    return Ok(total);
+                }
             }
-            if (flags & WRITE != 0) != (direction == Direction::ToGuest) {
-                return Err(Broken::Direction);
+            if usize::from(next) >= entries {
+                return Err(Broken::Descriptor(next));
             }
-            total += self.append(memory, address, len, into)?;
-            if into.len() > most {
-                return Err(Broken::Shredded);
-            }
-            if flags & NEXT == 0 {
-                return Ok(total);
-            }
-            next = following;
+            // SAFETY: the entry is one of the table's, which lies whole in mapped memory.
+            descriptor = unsafe { Descriptor::read(table.add(usize::from(next) * DESCRIPTOR)) };
         }
     }
 
@@ -337,34 +336,40 @@ impl Ring {
         Ok(len as usize)
     }
 
-    /// Has buffers brought into the cache that are about to be written to, this many of those that wait.
-    pub(super) fn fetch(&mut self, memory: &Memory, buffers: usize) {
-        let waiting = self.waiting().unwrap_or(0);
-        for ahead in 0..buffers.min(waiting) {
-            let Ok(head) = self.peek(ahead) else { return };
-            // SAFETY: the head is one of the table's, as was checked.
-            let descriptor =
-                unsafe { Descriptor::read(self.desc.add(usize::from(head) * DESCRIPTOR)) };
-            let Descriptor { address, len, .. } = descriptor;
-            if let Some((begin, len)) = memory.find(address, len as usize, &mut self.near) {
-                Piece { begin, len, guest: address }.fetch(Access::Write);
-            }
+    /// Has the entries of the used ring brought into the cache that so many buffers are going to be given back by.
+    #[inline]
+    pub(super) fn fetch_used(&self, buffers: usize) {
+        for ahead in (0..=buffers).step_by(CACHE_LINE / USED) {
+            let entry = self.next_used.wrapping_add(ahead as u16) & (self.size - 1);
+            fetch(self.used.wrapping_add(4 + usize::from(entry) * USED), Access::Write);
         }
     }
 
     /// Gives a buffer back, with the bytes that were written to it. The driver sees it with the next
     /// [`Ring::publish`].
     #[inline]
-    pub(super) fn give_back(&mut self, head: u16, written: u32, setting: &Setting) {
-        let offset = 4 + usize::from(self.next_used & (self.size - 1)) * 8;
-        // SAFETY: the entry is one of the ring's, which lies whole in mapped memory and is aligned.
-        let entry = unsafe { self.used.add(offset) }.cast::<u32>();
-        // SAFETY: as above.
-        let (id, len) = unsafe { (AtomicU32::from_ptr(entry), AtomicU32::from_ptr(entry.add(1))) };
-        id.store(u32::from(head).to_le(), Ordering::Relaxed);
-        len.store(written.to_le(), Ordering::Relaxed);
+    pub(super) fn give_back(&mut self, head: u16, written: u32) {
+        self.given_back.push([u32::from(head).to_le(), written.to_le()]);
         self.next_used = self.next_used.wrapping_add(1);
-        self.mark(setting, offset, 8);
+    }
+
+    /// Writes the entries of the used ring for what was given back.
+    fn write_used(&mut self, setting: &Setting) {
+        let mut next = self.published;
+        let mut entries = &self.given_back[..];
+        while !entries.is_empty() {
+            let place = usize::from(next & (self.size - 1));
+            let (now, later) = entries.split_at(entries.len().min(usize::from(self.size) - place));
+            let offset = 4 + place * USED;
+            // SAFETY: the entries are some of the ring's, which lies whole in mapped memory and is aligned.
+            unsafe {
+                let into = self.used.add(offset).cast();
+                ptr::copy_nonoverlapping(now.as_ptr(), into, now.len());
+            }
+            self.mark(setting, offset, now.len() * USED);
+            (next, entries) = (next.wrapping_add(now.len() as u16), later);
+        }
+        self.given_back.clear();
     }
 
     /// Returns how far the used ring has come.
@@ -383,6 +388,7 @@ impl Ring {
         if old == new {
             return false;
         }
+        self.write_used(setting);
         self.used_index().store(new.to_le(), Ordering::Release);
         self.published = new;
         self.mark(setting, 2, 2);
@@ -414,7 +420,7 @@ impl Ring {
             Notify::ByFlag => self.set_flags(0, setting),
             Notify::ByIndex => {
                 self.avail_event().store(self.next_avail.to_le(), Ordering::Relaxed);
-                self.mark(setting, 4 + usize::from(self.size) * 8, 2);
+                self.mark(setting, 4 + usize::from(self.size) * USED, 2);
             }
         }
         fence(Ordering::SeqCst);
@@ -455,7 +461,7 @@ impl Ring {
 
     fn avail_event(&self) -> &AtomicU16 {
         // SAFETY: the two bytes behind the used ring, which were looked for with it.
-        unsafe { AtomicU16::from_ptr(self.used.add(4 + usize::from(self.size) * 8).cast()) }
+        unsafe { AtomicU16::from_ptr(self.used.add(4 + usize::from(self.size) * USED).cast()) }
     }
 }
 
@@ -474,18 +480,22 @@ impl Descriptor {
     /// Sixteen bytes can be read from here, aligned or not.
     #[inline]
     unsafe fn read(from: *const u8) -> Self {
-        // SAFETY: the caller says so; volatile, so that what is checked is what is used.
-        let [low, high] = unsafe { ptr::read_volatile(from.cast::<[Unaligned; 2]>()) };
-        let high = u64::from_le_bytes(high.0);
+        // Each word is read once, so that what is checked is what is used.
+        let [low, high] = if from.addr().is_multiple_of(align_of::<AtomicU64>()) {
+            let words = from.cast::<u64>().cast_mut();
+            // SAFETY: the caller says that it can be read, and it is aligned.
+            let word = |at| unsafe { AtomicU64::from_ptr(words.add(at)) }.load(Ordering::Relaxed);
+            [word(0), word(1)]
+        } else {
+            // SAFETY: the caller says so.
+            unsafe { ptr::read_volatile(from.cast::<[[u8; 8]; 2]>()) }.map(u64::from_ne_bytes)
+        };
+        let (low, high) = (u64::from_le(low), u64::from_le(high));
         Self {
-            address: u64::from_le_bytes(low.0),
+            address: low,
             len: high as u32,
             flags: (high >> 32) as u16,
             next: (high >> 48) as u16,
         }
     }
 }
-
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Unaligned([u8; 8]);

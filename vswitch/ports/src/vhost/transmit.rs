@@ -1,26 +1,29 @@
 //! Frames for a guest: into its receive ring, each copied once from where it lies, which may be another guest's memory.
 //! What the driver did not agree to take undone is finished here.
 
-use std::{ptr, slice, sync::Arc};
+use std::{ops::Range, ptr, slice, sync::Arc};
 
 use weft_core::DropReason;
 use weft_offload::{Segments, VnetHeader, finish_checksum};
-use weft_vlan::{HEAD_MAX, Head, Offload, TAG_LEN, Tags};
+use weft_vlan::{Head, Offload, TAG_LEN, Tags};
 use zerocopy::IntoBytes;
 
 use super::{
     device::{Device, State},
-    features::Ip,
+    features::{HEADER_MAX, Ip},
     inflight::Notes,
-    ring::{Broken, Direction, PIECES_MAX, Piece, Ring, Setting},
+    piece::{AHEAD, Access, Piece},
+    ring::{Broken, Direction, PIECES_MAX, Ring, Setting},
 };
 use crate::{
     BURST, Burst, Job, Tally, Transmit,
-    egress::{append, put_head},
+    egress::{FRONT_MAX, append, put_head, write_head},
 };
 
 /// Buffers that one frame may fill; the smallest that a driver uses for frames of 64 KiB are larger than this needs.
 const BUFFERS_MAX: usize = 256;
+/// Pieces behind which no buffer is looked for before its turn comes.
+const AHEAD_PIECES: usize = 4 * BURST;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 
 /// The sending side of one queue pair.
@@ -35,14 +38,29 @@ pub(super) struct ToGuest {
 
 /// Writes frames into buffers.
 struct Writer {
+    /// Buffers that were found, the next one of the ring behind those that are `given_back`.
+    buffers: Vec<Buffer>,
+    given_back: usize,
     pieces: Vec<Piece>,
-    /// The buffers that a frame fills: head, and bytes of room.
-    buffers: Vec<(u16, usize)>,
     header_len: usize,
     /// Whether a frame may fill several buffers.
     merges: bool,
     /// Buffers that wait, as far as it is known.
     waiting: usize,
+}
+
+/// A buffer that was found.
+struct Buffer {
+    head: u16,
+    room: usize,
+    /// Where its pieces end.
+    end: usize,
+}
+
+/// The buffers that a frame fills, and their pieces.
+struct Room {
+    buffers: Range<usize>,
+    pieces: Range<usize>,
 }
 
 // SAFETY: the pointers in `pieces` are only followed within one call of `send`, which writes them first.
@@ -70,8 +88,9 @@ struct Place<'s> {
 impl ToGuest {
     pub(super) fn new(device: Arc<Device>, index: usize) -> Self {
         let writer = Writer {
-            pieces: Vec::with_capacity(BURST),
             buffers: Vec::with_capacity(BUFFERS_MAX),
+            given_back: 0,
+            pieces: Vec::with_capacity(BURST),
             header_len: 0,
             merges: false,
             waiting: 0,
@@ -93,16 +112,20 @@ impl ToGuest {
         }
         let Some((ring, setting, notes)) = state.working() else { return false };
         ring.silence(setting);
-        ring.fetch(&setting.memory, jobs.len());
         let mut place = Place { ring, setting, notes };
         (self.writer.header_len, self.writer.merges) = (features.header_len(), features.merges());
-        self.writer.waiting = 0;
+        self.writer.begin(&mut place, jobs.len());
         let mut broken = None;
         for (position, job) in jobs.iter().enumerate() {
+            self.writer.look_ahead(&mut place);
             let frame = &burst.frames()[usize::from(job.frame)];
             let rest = burst.rest_of(frame);
             let len = frame.head.untagged_len() + job.tags.wire_len();
             let written = match frame.head.offload() {
+                Ok(Offload::NONE) => {
+                    let header = VnetHeader::default();
+                    self.writer.write(&mut place, &header, &frame.head, rest, job.tags)
+                }
                 Ok(offload) if features.takes(offload, ip_of(&frame.head)) => {
                     let header = VnetHeader::announce(offload, job.tags.wire_len());
                     self.writer.write(&mut place, &header, &frame.head, rest, job.tags)
@@ -181,17 +204,65 @@ impl Transmit for ToGuest {
 }
 
 impl Writer {
+    /// Begins to fill the ring with so many frames.
+    fn begin(&mut self, place: &mut Place<'_>, frames: usize) {
+        self.forget();
+        // What is wrong with it is found when a buffer is needed.
+        self.waiting = place.ring.waiting().unwrap_or(0);
+        place.ring.fetch_used(frames.min(self.waiting));
+        for _ in 0..frames.min(AHEAD) {
+            self.look_ahead(place);
+        }
+    }
+
+    /// Finds one more buffer, where that is worth it, so that its memory is on the way to the cache when its turn comes.
+    /// What is wrong with it is found then.
+    #[inline]
+    fn look_ahead(&mut self, place: &mut Place<'_>) {
+        let ahead = self.buffers.len() - self.given_back;
+        if ahead >= AHEAD.min(self.waiting) || self.pieces.len() >= AHEAD_PIECES {
+            return;
+        }
+        let begin = self.pieces.len();
+        match self.find(place) {
+            Ok(()) => {
+                if let Some(first) = self.pieces.get(begin) {
+                    first.fetch(Access::Write);
+                }
+            }
+            Err(_) => self.pieces.truncate(begin),
+        }
+    }
+
+    fn forget(&mut self) {
+        self.buffers.clear();
+        self.pieces.clear();
+        self.given_back = 0;
+    }
+
+    /// Finds the next buffer. It is not taken yet.
+    #[inline]
+    fn find(&mut self, place: &mut Place<'_>) -> Result<(), Broken> {
+        let head = place.ring.peek(self.buffers.len() - self.given_back)?;
+        let memory = &place.setting.memory;
+        let room = place.ring.pieces(memory, head, Direction::ToGuest, &mut self.pieces)?;
+        self.buffers.push(Buffer { head, room, end: self.pieces.len() });
+        Ok(())
+    }
+
     /// Writes a finished frame.
     fn write_plain(&mut self, place: &mut Place<'_>, frame: &[u8]) -> Result<(), Unwritten> {
-        self.reserve(place, self.header_len + frame.len())?;
-        let mut cursor = Cursor::new(&self.pieces);
-        self.put_header(&mut cursor, &VnetHeader::default());
+        let len = self.header_len + frame.len();
+        let room = self.reserve(place, len)?;
+        let mut cursor = Cursor::new(&self.pieces[room.pieces.clone()]);
+        cursor.put_header(&VnetHeader::default(), self.header_len, room.buffers.len());
         cursor.put(frame);
-        self.give_back(place, self.header_len + frame.len());
+        self.give_back(place, room, len);
         Ok(())
     }
 
     /// Writes a frame with the work that is left to the driver.
+    #[inline]
     fn write(
         &mut self,
         place: &mut Place<'_>,
@@ -201,35 +272,29 @@ impl Writer {
         tags: Tags,
     ) -> Result<(), Unwritten> {
         let len = self.header_len + head.untagged_len() + tags.wire_len();
-        self.reserve(place, len)?;
-        let mut front = [0; HEAD_MAX + 2 * TAG_LEN];
-        let front_len = put_head(&mut front, head, tags);
-        let mut cursor = Cursor::new(&self.pieces);
-        self.put_header(&mut cursor, header);
-        cursor.put(&front[..front_len]);
+        let room = self.reserve(place, len)?;
+        let mut cursor = Cursor::new(&self.pieces[room.pieces.clone()]);
+        cursor.put_header(header, self.header_len, room.buffers.len());
+        cursor.put_head(head, tags);
         for piece in rest {
             // SAFETY: the pieces of a burst's scatter list can be read while the burst is borrowed.
             unsafe { cursor.put_from(piece.iov_base.cast(), piece.iov_len) };
         }
-        self.give_back(place, len);
+        self.give_back(place, room, len);
         Ok(())
-    }
-
-    fn put_header(&self, cursor: &mut Cursor<'_>, header: &VnetHeader) {
-        let mut bytes = [0; 12];
-        bytes[..VnetHeader::LEN].copy_from_slice(header.as_bytes());
-        bytes[VnetHeader::LEN..].copy_from_slice(&(self.buffers.len() as u16).to_le_bytes());
-        cursor.put(&bytes[..self.header_len]);
     }
 
     /// Finds buffers with this much room. They are not taken yet.
     #[inline]
-    fn reserve(&mut self, place: &mut Place<'_>, needed: usize) -> Result<(), Unwritten> {
-        self.pieces.clear();
-        self.buffers.clear();
-        let mut room = 0;
+    fn reserve(&mut self, place: &mut Place<'_>, needed: usize) -> Result<Room, Unwritten> {
+        if self.given_back == self.buffers.len() {
+            self.forget();
+        }
+        let first = self.given_back;
+        let begin = first.checked_sub(1).map_or(0, |before| self.buffers[before].end);
+        let (mut room, mut end) = (0, first);
         while room < needed {
-            let ahead = self.buffers.len();
+            let ahead = end - first;
             if ahead == 1 && !self.merges {
                 return Err(Unwritten::Dropped(DropReason::Oversize));
             }
@@ -237,44 +302,49 @@ impl Writer {
             if ahead == BUFFERS_MAX {
                 return Err(Broken::Roomless(BUFFERS_MAX).into());
             }
-            if ahead >= self.waiting {
-                self.waiting = place.ring.waiting()?;
+            if end == self.buffers.len() {
                 if ahead >= self.waiting {
-                    return Err(Unwritten::Dropped(DropReason::QueueFull));
+                    self.waiting = place.ring.waiting()?;
+                    if ahead >= self.waiting {
+                        return Err(Unwritten::Dropped(DropReason::QueueFull));
+                    }
                 }
+                self.find(place)?;
             }
-            let head = place.ring.peek(ahead)?;
-            let memory = &place.setting.memory;
-            let len = place.ring.pieces(memory, head, Direction::ToGuest, &mut self.pieces)?;
-            if self.pieces.len() > PIECES_MAX {
+            let found = &self.buffers[end];
+            if found.end - begin > PIECES_MAX {
                 return Err(Broken::Shredded.into());
             }
-            self.buffers.push((head, len));
-            room += len;
+            room += found.room;
+            end += 1;
         }
-        Ok(())
+        let pieces = begin..self.buffers[end - 1].end;
+        Ok(Room { buffers: first..end, pieces })
     }
 
     /// Gives back the buffers that a frame of this length was written to.
-    fn give_back(&mut self, place: &mut Place<'_>, len: usize) {
+    #[inline]
+    fn give_back(&mut self, place: &mut Place<'_>, room: Room, len: usize) {
         if let Some(log) = &place.setting.log {
             let mut left = len;
-            for piece in &self.pieces {
+            for piece in &self.pieces[room.pieces] {
                 log.mark(piece.guest, piece.len.min(left));
                 left -= piece.len.min(left);
             }
         }
         let mut left = len;
-        place.ring.take(self.buffers.len());
-        self.waiting -= self.buffers.len();
-        for &(head, room) in &self.buffers {
+        place.ring.take(room.buffers.len());
+        // A driver may have taken back meanwhile what it had offered, which is found when it is counted again.
+        self.waiting = self.waiting.saturating_sub(room.buffers.len());
+        self.given_back = room.buffers.end;
+        for &Buffer { head, room, .. } in &self.buffers[room.buffers] {
             let written = room.min(left);
             left -= written;
             if let Some(notes) = &mut place.notes {
                 notes.taken(head);
                 notes.given_back(head);
             }
-            place.ring.give_back(head, written as u32, place.setting);
+            place.ring.give_back(head, written as u32);
         }
     }
 }
@@ -287,8 +357,48 @@ struct Cursor<'p> {
 }
 
 impl<'p> Cursor<'p> {
+    #[inline]
     fn new(pieces: &'p [Piece]) -> Self {
-        Self { pieces: pieces.iter(), at: ptr::null_mut(), left: 0 }
+        let mut pieces = pieces.iter();
+        let (at, left) =
+            pieces.next().map_or((ptr::null_mut(), 0), |first| (first.begin, first.len));
+        Self { pieces, at, left }
+    }
+
+    /// Writes the header in front of a frame that fills so many buffers.
+    #[inline]
+    fn put_header(&mut self, header: &VnetHeader, len: usize, buffers: usize) {
+        let mut bytes = [0; HEADER_MAX];
+        bytes[..VnetHeader::LEN].copy_from_slice(header.as_bytes());
+        bytes[VnetHeader::LEN..].copy_from_slice(&(buffers as u16).to_le_bytes());
+        if len == HEADER_MAX && self.left >= HEADER_MAX {
+            // SAFETY: the piece has room for it.
+            unsafe { self.at.cast::<[u8; HEADER_MAX]>().write(bytes) };
+            self.pass(HEADER_MAX);
+        } else {
+            self.put(&bytes[..len]);
+        }
+    }
+
+    /// Writes a head with these tags.
+    #[inline]
+    fn put_head(&mut self, head: &Head, tags: Tags) {
+        if self.left >= FRONT_MAX {
+            // SAFETY: the piece has room for the longest head and the most tags.
+            let len = unsafe { write_head(self.at, head, tags) };
+            self.pass(len);
+        } else {
+            let mut front = [0; FRONT_MAX];
+            let len = put_head(&mut front, head, tags);
+            self.put(&front[..len]);
+        }
+    }
+
+    /// Goes on behind bytes of the piece.
+    #[inline]
+    fn pass(&mut self, bytes: usize) {
+        self.at = self.at.wrapping_add(bytes);
+        self.left -= bytes;
     }
 
     #[inline]
@@ -314,9 +424,9 @@ impl<'p> Cursor<'p> {
             unsafe {
                 ptr::copy_nonoverlapping(from, self.at, copied);
                 from = from.add(copied);
-                self.at = self.at.add(copied);
             }
-            (len, self.left) = (len - copied, self.left - copied);
+            self.pass(copied);
+            len -= copied;
         }
     }
 }
