@@ -300,6 +300,34 @@ fn a_guest_without_buffers_is_not_waited_for_and_one_that_is_too_small_takes_not
 }
 
 #[test]
+fn buffers_are_used_in_the_order_in_which_they_were_offered_whatever_comes_of_them() {
+    let (mut port, mut driver) = connect(1, MODERN | feature::IN_ORDER | feature::MRG_RXBUF);
+    driver.start();
+    let heads = |used: Vec<(u32, u32)>| -> Vec<u32> { used.iter().map(|used| used.0).collect() };
+    let mut source = Source::new();
+    driver.offer(0, 40, 200);
+    // One and six buffers, then more than there are.
+    for len in [60, 1000, 20_000, 150, 300] {
+        source.send_as_it_is(&mut *port.opened.tx[0], &frame(&[], len, 1));
+    }
+    assert_eq!(heads(driver.reap(0)), (0..10).collect::<Vec<_>>());
+
+    let two = Shape { pieces: 2, indirect: false };
+    driver.send_frame(0, &[0; 4], &[], PLAIN);
+    driver.send_frame(0, &[0; 12], &frame(&[], 60, 1), two);
+    driver.send_frame(0, &[0; 12], &frame(&[], 72_000, 1), PLAIN);
+    driver.send_frame(0, &[0; 12], &frame(&[], 60, 2), PLAIN);
+    let mut sink = Sink::new();
+    let mut came = 0;
+    until("the frames", || {
+        came += sink.receive(&mut *port.opened.rx[0]).unwrap().frames.len();
+        (came == 2).then_some(())
+    });
+    assert!(port.opened.rx[0].rest());
+    assert_eq!(heads(driver.reap(1)), [0, 1, 3, 4]);
+}
+
+#[test]
 fn a_driver_kicks_a_port_that_rests_and_no_other() {
     for features in [MODERN, MODERN | feature::EVENT_IDX] {
         let (mut port, mut driver) = connect(1, features);

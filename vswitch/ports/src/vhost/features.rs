@@ -1,7 +1,7 @@
 //! What is offered to front-ends and drivers, and what was taken of it. virtio 1.2 §5.1.3, §6; QEMU
 //! `docs/interop/vhost-user.rst`.
 //!
-//! Not offered: packed rings and in-order completion (split rings are what every front-end has), an IOMMU in the guest
+//! Not offered: packed rings (split rings are what every front-end has), an IOMMU in the guest
 //! (`ACCESS_PLATFORM`: each address would have to be asked for over the socket), UFO (a frame that Linux itself no longer
 //! sends and that cannot be cut later), RSS and hash reports (the worker chooses the ring), the control queue (every
 //! front-end answers that itself), and of the protocol: post-copy migration, cross-endian drivers, in-band kicks,
@@ -28,6 +28,7 @@ const INDIRECT_DESC: u32 = 28;
 const EVENT_IDX: u32 = 29;
 const PROTOCOL_FEATURES: u32 = 30;
 const VERSION_1: u32 = 32;
+const IN_ORDER: u32 = 35;
 const GUEST_USO4: u32 = 54;
 const GUEST_USO6: u32 = 55;
 const HOST_USO: u32 = 56;
@@ -61,6 +62,7 @@ pub const OFFERED: u64 = bits(&[
     EVENT_IDX,
     PROTOCOL_FEATURES,
     VERSION_1,
+    IN_ORDER,
     GUEST_USO4,
     GUEST_USO6,
     HOST_USO,

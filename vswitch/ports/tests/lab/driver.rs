@@ -49,6 +49,7 @@ pub(crate) mod feature {
     pub(crate) const EVENT_IDX: u64 = 1 << 29;
     pub(crate) const PROTOCOL: u64 = 1 << 30;
     pub(crate) const VERSION_1: u64 = 1 << 32;
+    pub(crate) const IN_ORDER: u64 = 1 << 35;
 }
 
 /// A front-end with its guest.
