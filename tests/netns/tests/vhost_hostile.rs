@@ -21,6 +21,8 @@ use weft_netns::{Daemon, FrontEnd, Host, Lab, Process, each_worker_count, until,
 const SPELL: Duration = Duration::from_secs(3);
 /// What a daemon's own memory may grow by: what its allocator keeps of a moment's need.
 const GROWTH_KIB: u64 = 8 << 10;
+/// Lines that the log has at most of what a guest did within a minute.
+const LINES: usize = 11;
 
 fn scene(lab: &Lab) -> (Daemon, Host, Host) {
     let port = |name| {
@@ -112,6 +114,8 @@ fn a_guest_that_breaks_its_ring_again_and_again(workers: usize) {
     assert!(broken >= 100, "{broken} rings broken in {SPELL:?}");
     daemon.ctl().wait_for_drops("bad", "rx", "malformed", broken);
     assert_eq!(daemon.ctl().drops("bad", "rx", "malformed"), broken);
+    let lines = daemon.log().lines().filter(|line| line.contains("stands still")).count();
+    assert!((1..=LINES).contains(&lines), "{lines} lines about {broken} broken rings");
 }
 
 each_worker_count!(a_thousand_connections_a_second, a_guest_that_breaks_its_ring_again_and_again);

@@ -1,7 +1,7 @@
 //! Guests that come by a socket: their VMM has connected, and the port becomes what its type says. A front-end of
 //! vhost-user is talked to on a thread of its own, so that one which is slow or hostile keeps nobody else.
 
-use std::{io, thread::Builder};
+use std::{io, sync::Arc, thread::Builder};
 
 use weft_config::PortType;
 use weft_ports::{
@@ -10,12 +10,10 @@ use weft_ports::{
 };
 
 use super::{
+    lines::Lines,
     sockets::{Connected, SocketTask},
     state::{Control, Link},
 };
-
-/// Refusals of one front-end that are logged; one that goes on is not worth more lines.
-const REFUSALS_LOGGED: usize = 10;
 
 /// Why a connection was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +26,7 @@ enum NotTaken {
 
 impl Control {
     pub(super) async fn socket_connected(&mut self, connected: Connected) {
-        let Connected { port: name, incarnation, stream } = connected;
+        let Connected { port: name, incarnation, stream, lines } = connected;
         let Some(port) = self.ports.get(&name) else { return };
         // It may have been on its way while the port was removed and added again, perhaps with another socket.
         let is_its_own = port.socket.as_ref().is_some_and(|task| task.incarnation() == incarnation);
@@ -39,7 +37,7 @@ impl Control {
         let taken = match port.config.kind {
             PortType::VhostUser { queues, .. } => vhost::attach(stream, queues.into())
                 .map_err(NotTaken::from)
-                .and_then(|attached| Ok(converse(&name, attached)?)),
+                .and_then(|attached| Ok(converse(&name, attached, lines.clone())?)),
             _ => stream::attach(stream).map(|opened| (opened, None)).map_err(NotTaken::from),
         };
         match taken {
@@ -48,7 +46,9 @@ impl Control {
                 self.put_in_force();
             }
             Err(error) => {
-                tracing::warn!(port = name, %error, "connection not taken");
+                lines.write(|left_out| {
+                    tracing::warn!(port = name, %error, left_out, "connection not taken");
+                });
                 let port = self.ports.get_mut(&name);
                 if let Some(task) = port.and_then(|port| port.socket.as_mut()) {
                     SocketTask::disconnected(task);
@@ -59,29 +59,33 @@ impl Control {
 }
 
 /// Begins to talk to a front-end.
-fn converse(port: &str, attached: Attached) -> io::Result<(Opened, Option<Line>)> {
+fn converse(
+    port: &str,
+    attached: Attached,
+    lines: Arc<Lines>,
+) -> io::Result<(Opened, Option<Line>)> {
     let Attached { opened, session, line } = attached;
     let name = port.to_owned();
-    Builder::new().name(format!("vhost-{port}")).spawn(move || serve(&name, session))?;
+    Builder::new().name(format!("vhost-{port}")).spawn(move || serve(&name, session, &lines))?;
     Ok((opened, Some(line)))
 }
 
 /// Talks to a front-end until one of both hangs up.
-fn serve(port: &str, session: Session) {
-    let mut refused = 0;
-    let ended = session.run(|news| match news {
-        News::Refused(reason) => {
-            refused += 1;
-            if refused <= REFUSALS_LOGGED {
-                tracing::warn!(port, %reason, "refused to a guest's VMM");
+fn serve(port: &str, session: Session, lines: &Lines) {
+    let ended = session.run(|news| {
+        lines.write(|left_out| match news {
+            News::Refused(reason) => {
+                tracing::warn!(port, %reason, left_out, "refused to a guest's VMM");
             }
-        }
-        News::Broken { ring, reason } => {
-            tracing::warn!(port, ring, %reason, "a guest's ring stands still until its driver begins anew");
-        }
+            News::Broken { ring, reason } => {
+                tracing::warn!(port, ring, %reason, left_out, "a guest's ring stands still until its driver begins anew");
+            }
+        });
     });
     match ended {
         Ended::Closed => tracing::debug!(port, "the guest's VMM has hung up"),
-        reason => tracing::warn!(port, %reason, "hung up on a guest's VMM"),
+        reason => lines.write(|left_out| {
+            tracing::warn!(port, %reason, left_out, "hung up on a guest's VMM");
+        }),
     }
 }

@@ -6,6 +6,7 @@ mod change;
 mod events;
 mod guests;
 mod history;
+mod lines;
 mod links;
 mod names;
 mod peers;

@@ -7,6 +7,7 @@ use std::{
         unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     },
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -18,6 +19,7 @@ use tokio::{
 use weft_config::{SocketConfig, SocketMode};
 use weft_ports::peer::{self, Credentials};
 
+use super::lines::Lines;
 use crate::served::is_served;
 
 /// How often a client tries to reach a VMM that does not listen yet.
@@ -31,6 +33,8 @@ pub(crate) struct Connected {
     pub(super) incarnation: u64,
     /// The connection.
     pub(super) stream: OwnedFd,
+    /// What may be written about it.
+    pub(super) lines: Arc<Lines>,
 }
 
 /// The task that listens or connects for one port.
@@ -104,6 +108,7 @@ impl SocketTask {
             allowed,
             occupied: occupied.clone(),
             connected,
+            lines: Arc::default(),
         };
         let task = match config.mode {
             SocketMode::Server => {
@@ -160,6 +165,7 @@ struct Door {
     allowed: Allowed,
     occupied: watch::Sender<bool>,
     connected: mpsc::Sender<Connected>,
+    lines: Arc<Lines>,
 }
 
 impl Door {
@@ -200,35 +206,46 @@ impl Door {
 
     /// Gives a connection to the control plane; `false` when that is gone.
     async fn hand_over(&self, stream: UnixStream) -> bool {
-        let port = &self.port;
+        let (port, lines) = (&self.port, &self.lines);
         match peer::credentials(&stream) {
             Ok(peer) if self.allowed.admits(&peer) => {}
-            Ok(peer) => {
-                tracing::warn!(
-                    port,
-                    uid = peer.uid,
-                    pid = peer.pid,
-                    "connection refused: this user may not"
-                );
+            Ok(Credentials { uid, pid, .. }) => {
+                lines.write(|left_out| {
+                    tracing::warn!(
+                        port,
+                        uid,
+                        pid,
+                        left_out,
+                        "connection refused: this user may not"
+                    );
+                });
                 return true;
             }
             Err(error) => {
-                tracing::warn!(port, %error, "connection refused: the kernel does not say who it is");
+                lines.write(|left_out| {
+                    tracing::warn!(port, %error, left_out, "connection refused: the kernel does not say who it is");
+                });
                 return true;
             }
         }
         if self.occupied.send_replace(true) {
-            tracing::warn!(port, "connection refused: another guest is connected");
+            lines.write(|left_out| {
+                tracing::warn!(port, left_out, "connection refused: another guest is connected");
+            });
             return true;
         }
         match stream.into_std() {
             Ok(stream) => {
-                let (port, stream) = (port.clone(), stream.into());
-                let connected = Connected { port, incarnation: self.incarnation, stream };
+                let connected = Connected {
+                    port: port.clone(),
+                    incarnation: self.incarnation,
+                    stream: stream.into(),
+                    lines: lines.clone(),
+                };
                 self.connected.send(connected).await.is_ok()
             }
             Err(error) => {
-                tracing::warn!(port, %error, "connection lost");
+                lines.write(|left_out| tracing::warn!(port, %error, left_out, "connection lost"));
                 self.occupied.send_replace(false);
                 true
             }
