@@ -147,9 +147,9 @@ pub struct SocketConfig {
     pub path: String,
     /// Which end listens.
     pub mode: SocketMode,
-    /// The user who may connect; `None` for the daemon's own.
+    /// The user who may be at the other end; `None` for the daemon's own.
     pub owner: Option<String>,
-    /// The group that may connect.
+    /// The group that may be there.
     pub group: Option<String>,
     /// The socket file's permission bits; `None` for 0600, or 0660 with a group.
     pub socket_mode: Option<u32>,

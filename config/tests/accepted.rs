@@ -78,6 +78,7 @@ vlan = { access = 20 }
 type = "stream"
 socket = "/run/vm.sock"
 mode = "client"
+owner = "libvirt-qemu"
 vlan = { access = 20 }
 
 [port.db1]
@@ -133,7 +134,7 @@ port = "web1"
     let socket = SocketConfig {
         path: "/run/vm.sock".to_owned(),
         mode: SocketMode::Client,
-        owner: None,
+        owner: Some("libvirt-qemu".to_owned()),
         group: None,
         socket_mode: None,
     };

@@ -494,8 +494,6 @@ vlan = { access = 10 }
   help: for example "/run/weft/ports/dev1/dev1.sock"
 12:15: port b: `socket-mode` takes permission bits from "0000" to "0777", not "0888"
   help: in octal and in quotes, for example `socket-mode = "0660"`
-18:1: port c: `owner` is for sockets that weftd makes
-  help: with `mode = "client"` the socket is QEMU's; take it out
 19:1: port c: `socket-mode` is for sockets that weftd makes
   help: with `mode = "client"` the socket is QEMU's; take it out
 "##,

@@ -288,15 +288,12 @@ fn socket(table: &Table<'_>, ends: &mut Ends, report: &mut Report) -> Option<Soc
             }
         }
     });
-    if mode == Some(SocketMode::Client) {
-        for field in ["owner", "group", "socket-mode"].iter().filter_map(|key| table.get(key)) {
-            let message =
-                format!("{}: `{}` is for sockets that weftd makes", table.place, field.key);
-            report
-                .add(field.key_span.clone(), message)
-                .note("not with mode = \"client\"")
-                .help("with `mode = \"client\"` the socket is QEMU's; take it out");
-        }
+    if let Some(field) = table.get("socket-mode").filter(|_| mode == Some(SocketMode::Client)) {
+        let message = format!("{}: `socket-mode` is for sockets that weftd makes", table.place);
+        report
+            .add(field.key_span.clone(), message)
+            .note("not with mode = \"client\"")
+            .help("with `mode = \"client\"` the socket is QEMU's; take it out");
     }
     let owner = table.get("owner").map(|field| account(&field, "a user's name", report));
     let group = table.get("group").map(|field| account(&field, "a group's name", report));

@@ -198,10 +198,10 @@ pub(crate) struct PortFlags {
     /// Which end of the socket listens
     #[arg(long, help_heading = "Attachment")]
     mode: Option<Mode>,
-    /// The user who may connect to the socket
+    /// The user who may be at the other end of the socket
     #[arg(long, value_name = "USER", help_heading = "Attachment")]
     owner: Option<String>,
-    /// The group that may connect to the socket
+    /// The group that may be at the other end of the socket
     #[arg(long, value_name = "GROUP", help_heading = "Attachment")]
     group: Option<String>,
     /// The socket's permission bits, as in 0660

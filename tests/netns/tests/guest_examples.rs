@@ -73,6 +73,36 @@ fn libvirt_starts_the_domain() {
 }
 
 #[test]
+fn libvirt_starts_a_domain_that_listens_with_several_queues() {
+    let lab = Lab::with_workers(1);
+    let machine = Machine::new(&lab);
+    machine.make_disk(&lab, "/var/lib/libvirt/images/db1.img");
+    let config = r#"[port.db2]
+type = "vhost-user"
+mode = "client"
+socket = "/var/lib/libvirt/qemu/it's <&>.sock"
+queues = 2
+vlan = { access = 20 }
+owner = "libvirt-qemu""#;
+    let wrapper = machine.wrapper();
+    let daemon = Daemon::start_by(&lab, "weftd", config, &wrapper.each_ref().map(String::as_str));
+    let ctl = daemon.ctl();
+    let printed = ctl.json("port show db2 --libvirt");
+    let interface = printed["interface"].as_str().expect("XML is text");
+    let xml = text_of("db1.xml");
+    let (before, rest) = xml.split_once("<interface").expect("the domain has a card");
+    let (_, after) = rest.split_once("</interface>").expect("the card ends");
+    let libvirt = Libvirt::start(&lab, &machine);
+    libvirt.define(&lab, "db1", &format!("{before}{interface}{after}"));
+    for _ in 0..2 {
+        libvirt.virsh("start --paused db1");
+        ctl.wait_for_state("db2", "up");
+        libvirt.virsh("destroy db1");
+        ctl.wait_for_state("db2", "waiting");
+    }
+}
+
+#[test]
 fn the_commands_of_the_documentation_make_a_port_and_tell_of_it() {
     const DOCUMENT: &str = include_str!("../../../docs/vhost-user.md");
     let lab = Lab::with_workers(1);
