@@ -1,4 +1,5 @@
-//! A super-frame that is cut, sent, received and merged costs no allocation. Alone in its binary, for its allocator.
+//! Neither a super-frame that is cut, sent, received and merged nor a frame from guest to guest costs an allocation. Alone
+//! in their binary, for its allocator.
 
 mod lab;
 
@@ -8,14 +9,17 @@ use std::{
 };
 
 use lab::{
-    Tagging, jobs_for,
+    Tagging,
+    driver::{Shape, connect, feature},
+    frame, jobs_for,
     tunnel::{UNTAGGED, lay_out, take_in},
 };
 use weft_offload::VnetHeader;
 use weft_ports::{
-    Scratch, Tally,
+    Job, Scratch, Tally,
     udp::{self, Destination, Segmentation},
 };
+use weft_vlan::Tags;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -100,6 +104,40 @@ fn nothing_is_allocated_between_two_bursts() {
     }
     assert_eq!((tally.frames, &tally.drops[..]), (40, &[][..]));
     assert!(ALLOCATIONS.get() > 0, "the test itself allocates, which has to be seen");
+}
+
+#[test]
+fn nothing_is_allocated_between_two_bursts_from_guest_to_guest() {
+    const FRAMES: u16 = 50;
+    const BUFFER: usize = 600;
+    let len = |number: usize| 60 + 40 * number;
+    let buffers = (0..FRAMES.into()).map(|number| (12 + len(number)).div_ceil(BUFFER)).sum();
+    let features = feature::VERSION_1 | feature::PROTOCOL;
+    let (mut near, mut from) = connect(1, features);
+    let (mut far, mut to) = connect(1, features | feature::MRG_RXBUF);
+    from.start();
+    to.start();
+    let mut scratch = Scratch::new();
+    let mut tally = Tally::default();
+    let jobs: Vec<Job> = (0..FRAMES).map(|frame| Job { frame, tags: Tags::NONE }).collect();
+    for round in 0..20 {
+        to.offer(0, buffers, BUFFER);
+        for number in 0..usize::from(FRAMES) {
+            let shape = Shape { pieces: 1 + number % 3, indirect: false };
+            from.send_frame(0, &[0; 12], &frame(&[], len(number), 1), shape);
+        }
+        let before = ALLOCATIONS.get();
+        let burst = near.opened.rx[0].receive(&mut scratch).unwrap();
+        far.opened.tx[0].send(&burst, &jobs, &mut tally);
+        near.opened.rx[0].rest();
+        let allocated = ALLOCATIONS.get() - before;
+        if round > 0 {
+            assert_eq!(allocated, 0, "round {round}");
+        }
+        assert_eq!(to.received(0).len(), usize::from(FRAMES));
+        from.reap(1);
+    }
+    assert_eq!(tally.drops, []);
 }
 
 /// Receives until all that was sent is there, merged.
