@@ -28,6 +28,7 @@ use crate::{
     shell::{Completions, Man},
     status::Status,
     switch::SwitchCommand,
+    top::Top,
     trace::Trace,
     vlan::VlanCommand,
     wireguard::WireguardCommand,
@@ -153,6 +154,8 @@ Examples:
     Trace(Trace),
     /// Show dropped frames by port, direction and reason
     Drops(Drops),
+    /// Watch the rates of ports and peers
+    Top(Top),
     /// Show what happens: ports and peers that come and go, addresses that move, changes
     Events(Events),
     /// Check a configuration file; needs no weftd
@@ -201,6 +204,7 @@ impl Invocation {
             Command::Key(command) => command.run(output),
             Command::Trace(trace) => trace.run(&client, output),
             Command::Drops(drops) => drops.run(&client, output),
+            Command::Top(top) => top.run(&client, output),
             Command::Events(events) => events.run(&client, output),
             Command::Check(check) => check.run(output),
             Command::Diff(diff) => diff.run(&client, output),

@@ -21,6 +21,7 @@ mod segment;
 mod shell;
 mod status;
 mod switch;
+mod top;
 mod trace;
 mod vlan;
 mod wireguard;

@@ -63,6 +63,7 @@ const PROGRAMS: &[(&str, &str, &[Need])] = &[
     ("depmod", "kmod", &[Need::GuestImage]),
     ("xz", "xz-utils", &[Need::GuestImage]),
     ("socat", "socat", &[Need::Guests]),
+    ("tmux", "tmux", &[Need::Guests]),
     ("sysctl", "procps", &[Need::Guests]),
     ("qemu-system-x86_64", "qemu-system-x86", &[Need::Guests]),
     ("libvirtd", "libvirt-daemon", &[Need::Hypervisors]),
