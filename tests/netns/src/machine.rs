@@ -12,11 +12,10 @@ const USER: &str = "libvirt-qemu";
 const SET_UP: &str = r#"
 set -e
 user=$1
-for dir in /run /var /etc/libvirt; do
+for dir in /run /etc/libvirt /var/cache /var/lib /var/log; do
     mount -t tmpfs -o mode=755 tmpfs $dir
 done
-mkdir -p /var/cache /var/log /var/lib/libvirt/images
-ln -s /run /var/run
+mkdir -p /var/lib/libvirt/images
 for accounts in passwd group; do
     grep -v "^$user:" /etc/$accounts >/run/$accounts
 done
@@ -30,7 +29,7 @@ echo the directories are made
 exec sleep infinity
 "#;
 
-/// Empty `/run`, `/var` and `/etc/libvirt`, and a user for guests. `/tmp`, and with it the lab, is the test's own.
+/// Directories of services that are empty, and a user for guests. Whatever else there is, and with it the lab, is the test's own.
 #[derive(Debug)]
 pub struct Machine {
     holder: Process,
