@@ -136,7 +136,13 @@ impl Sites {
     /// Puts a translator of addresses onto the path, through which a site is reached.
     #[track_caller]
     pub fn nat_to(&self, site: usize) -> Nat {
-        Nat::open(&self.path, self.sites[site].endpoint())
+        self.nat_towards(self.sites[site].endpoint())
+    }
+
+    /// Puts a translator of addresses onto the path, through which this address is reached, and only this one answers.
+    #[track_caller]
+    pub fn nat_towards(&self, far: SocketAddr) -> Nat {
+        Nat::open(&self.path, far)
     }
 
     /// Lets the path carry less than the sites' own devices say: what is larger vanishes without a word.

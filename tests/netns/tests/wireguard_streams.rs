@@ -5,6 +5,8 @@
 //!   web, 10.10.0.5 ── tap-a ─ site a: weftd, wireguard.road 10.10.0.1 ══ underlay ══ site b: client 10.10.0.201
 //! ```
 
+use std::net::SocketAddr;
+
 use weft_netns::{
     Client, ClientKey, Flow, Host, PATIENCE, Program, Sites, Underlay, each_worker_count, pings,
     until, until_within,
@@ -116,6 +118,21 @@ fn wireguard_go_roams_in_mid_stream(workers: usize) {
 
 fn boringtun_roams_in_mid_stream(workers: usize) {
     roams(Program::Boringtun, workers);
+}
+
+/// A translator lets nothing through but answers from where the client has called, which is not the address that the kernel
+/// would choose.
+fn a_client_is_answered_from_the_address_that_it_calls(workers: usize) {
+    let scene = Scene::new(Program::WireguardGo, workers);
+    scene.sites[0].space().run("ip addr add 10.99.0.111/24 dev under");
+    let second = SocketAddr::from(([10, 99, 0, 111], scene.sites[0].endpoint().port()));
+    let nat = scene.sites.nat_towards(second);
+    scene.reconnect(&scene.key, &nat.inside().to_string());
+    until("the client calls", || scene.alice()["endpoint"] == nat.outside().to_string());
+    scene.wait_for_ping();
+    for flow in scene.streams() {
+        flow.finish();
+    }
 }
 
 fn either_end_begins_anew(workers: usize) {
@@ -230,6 +247,7 @@ each_worker_count!(
     streams_of_boringtun_cross,
     wireguard_go_roams_in_mid_stream,
     boringtun_roams_in_mid_stream,
+    a_client_is_answered_from_the_address_that_it_calls,
     either_end_begins_anew,
     a_stream_goes_on_when_either_end_was_killed,
     a_source_that_is_not_the_clients_is_dropped_and_counted,

@@ -9,15 +9,18 @@ mod send;
 
 use std::{
     ffi::c_int,
-    io,
-    net::{Ipv4Addr, SocketAddr},
+    io, mem,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     sync::Arc,
 };
 
 use weft_offload::ecn::Codepoint;
 
-use self::name::{Family, Name};
+use self::{
+    control::Control,
+    name::{Family, Name},
+};
 pub use self::{
     receive::{Receiver, Record, Records},
     send::{Batch, Destination, Sender},
@@ -133,23 +136,56 @@ impl Socket {
     /// What the kernel says: `EMSGSIZE` when it is larger than the device's MTU allows, `EAGAIN` when the socket is
     /// full.
     pub fn send_to(&self, datagram: &[u8], to: SocketAddr) -> io::Result<()> {
+        self.send_from(None, datagram, to)
+    }
+
+    /// Sends one datagram at once from one of this host's addresses; one that this host has not got counts for nothing.
+    ///
+    /// # Errors
+    /// What the kernel says, as above.
+    pub fn send_from(
+        &self,
+        own: Option<IpAddr>,
+        datagram: &[u8],
+        to: SocketAddr,
+    ) -> io::Result<()> {
         let name = Name::new(to, self.family)?;
+        let mut control = Control::EMPTY;
+        if let Some(own) = own {
+            control.put_own(own);
+        }
+        let mut piece =
+            libc::iovec { iov_base: datagram.as_ptr().cast_mut().cast(), iov_len: datagram.len() };
+        // SAFETY: all zero is a value of this structure of integers and pointers.
+        let mut message: libc::msghdr = unsafe { mem::zeroed() };
+        message.msg_name = name.as_ptr().cast_mut().cast();
+        message.msg_namelen = name.len();
+        message.msg_iov = &raw mut piece;
+        message.msg_iovlen = 1;
+        control.attach_to(&mut message);
         loop {
-            // SAFETY: the kernel reads the datagram and the name, whose length is that of its address.
-            let sent = sys::moved(unsafe {
-                libc::sendto(
-                    self.fd.as_raw_fd(),
-                    datagram.as_ptr().cast(),
-                    datagram.len(),
-                    0,
-                    name.as_ptr(),
-                    name.len(),
-                )
-            });
+            // SAFETY: the kernel reads the datagram, the name and the control buffer, which are there for the call and as
+            // long as is said.
+            let sent =
+                sys::moved(unsafe { libc::sendmsg(self.fd.as_raw_fd(), &raw const message, 0) });
             match sent {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if own.is_some() && is_of_own_address(&error) => {
+                    return self.send_from(None, datagram, to);
+                }
                 other => return other.map(drop),
             }
+        }
+    }
+
+    /// Has each record say which of this host's addresses it was sent to.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn report_own_addresses(&self) -> io::Result<()> {
+        match self.family {
+            Family::V4 => self.set(libc::IPPROTO_IP, libc::IP_PKTINFO, ENABLED),
+            Family::V6 => self.set(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, ENABLED),
         }
     }
 
@@ -216,6 +252,15 @@ impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Tells whether the kernel may have refused a message for the address that it was to leave from: it is not this host's
+/// any more, or has no way to where it goes.
+fn is_of_own_address(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EINVAL | libc::EADDRNOTAVAIL | libc::ENETUNREACH | libc::EHOSTUNREACH)
+    )
 }
 
 /// Returns the type of service or traffic class of a datagram.

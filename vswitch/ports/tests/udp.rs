@@ -10,7 +10,7 @@ mod lab;
 use std::{
     collections::{HashMap, HashSet},
     ffi::c_int,
-    net::{SocketAddr, UdpSocket},
+    net::{IpAddr, SocketAddr, UdpSocket},
     os::fd::{AsFd, AsRawFd},
 };
 
@@ -354,6 +354,59 @@ fn sockets_share_a_port_and_each_peer_has_one_of_them() {
         assert!(is_readable(peers[0].as_fd(), PATIENCE));
         let (_, from) = peers[0].recv_from(&mut [0; 10]).unwrap();
         assert_eq!(from, SocketAddr::from(([10, 0, 0, 2], port)));
+    }
+}
+
+#[test]
+fn an_answer_leaves_from_the_address_that_was_called() {
+    let host = hosts();
+    host.run(|| {
+        ip("addr add 10.0.0.3/24 dev eth0");
+        ip("addr add fd00::3/64 dev eth0 nodad");
+    });
+    let called: [IpAddr; 2] = ["10.0.0.3".parse().unwrap(), "fd00::3".parse().unwrap()];
+    for (listen, called) in [("0.0.0.0:0", &called[..1]), ("[::]:0", &called[..])] {
+        let far = host.run(move || open(listen, KERNEL));
+        far.report_own_addresses().unwrap();
+        let port = far.address().unwrap().port();
+        let mut receiver = far.receiver();
+        for &called in called {
+            let near = open(if called.is_ipv4() { "10.0.0.1:0" } else { "[fd00::1]:0" }, KERNEL);
+            let mut answers = near.receiver();
+            near.send_to(b"call", (called, port).into()).unwrap();
+            let to = near.address().unwrap();
+            let own = until("the call", || {
+                receiver.fill().unwrap();
+                let record = receiver.records().next()?;
+                assert_eq!(record.from, to);
+                Some(record.own)
+            });
+            assert_eq!(own, Some(called));
+            let (mut sender, mut tally) = (far.sender(), Tally::default());
+            let mut destination = Destination::new(to, 0);
+            // One that is gone counts for nothing: the answer comes all the same.
+            let gone = if called.is_ipv4() { "10.0.0.77" } else { "fd00::77" }.parse().unwrap();
+            for (own, expected) in [(own, Some(called)), (Some(gone), None)] {
+                far.send_from(own, b"answer", to).unwrap();
+                destination.leave_from(own);
+                let mut batch = sender.batch(&mut destination, &mut tally);
+                for _ in 0..2 {
+                    batch.room(6).copy_from_slice(b"answer");
+                    batch.commit(6, Codepoint::NotEct);
+                    batch.frame(6);
+                }
+                batch.send();
+                let mut from = Vec::new();
+                until("three answers", || {
+                    answers.fill().unwrap();
+                    from.extend(answers.records().map(|record| record.from.ip()));
+                    (from.len() == 3).then_some(())
+                });
+                assert!(expected.is_none_or(|expected| from == [expected; 3]), "{from:?}");
+                assert!(expected.is_some() || !from.contains(&gone), "{from:?}");
+            }
+            assert_eq!((tally.frames, &tally.drops[..]), (4, &[][..]));
+        }
     }
 }
 

@@ -25,6 +25,6 @@ pub use allowed::AllowedIps;
 pub use boring::{Boring, BoringGate};
 pub use engine::{Admitted, Engine, Gate, LONGEST_MESSAGE, Opened, RECORD_OVERHEAD, Ticked};
 pub use outbox::{Outbox, To};
-pub use peer::{Arrived, Peer, PeerId, PeerStatus, Sealed};
+pub use peer::{Arrived, Endpoint, Peer, PeerId, PeerStatus, Sealed};
 pub use refusal::Refusal;
 pub use server::{Handled, Message, Peers, Server};

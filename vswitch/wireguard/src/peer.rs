@@ -3,7 +3,7 @@
 
 use std::{
     collections::VecDeque,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -39,6 +39,22 @@ impl PeerId {
     }
 }
 
+/// Where a peer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Where it is sent to.
+    pub address: SocketAddr,
+    /// This host's address that it sends to, which it hears from alone if something on the way has a memory; `None` where
+    /// that is not known.
+    pub own: Option<IpAddr>,
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        Self { address, own: None }
+    }
+}
+
 /// A peer of an adapter.
 pub struct Peer {
     id: PeerId,
@@ -52,7 +68,7 @@ struct State {
     engine: Box<dyn Engine>,
     /// What knows the newest initiation, until the engine has had one.
     before: Option<Box<dyn Engine>>,
-    endpoint: Option<SocketAddr>,
+    endpoint: Option<Endpoint>,
     keepalive: Option<Duration>,
     /// What had been received and sent when there was something new last, and when that was seen.
     quiet: Option<(u64, u64, Duration)>,
@@ -69,7 +85,7 @@ struct State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sealed {
     /// A record of so many bytes is to be sent there.
-    Record(usize, SocketAddr),
+    Record(usize, Endpoint),
     /// It waits for a session, which somebody has to make: [`Peer::initiate`].
     Waits,
 }
@@ -109,7 +125,7 @@ impl Peer {
         let state = State {
             engine,
             before: None,
-            endpoint,
+            endpoint: endpoint.map(Endpoint::from),
             keepalive: keepalive.map(seconds),
             quiet: None,
             waiting: VecDeque::new(),
@@ -142,13 +158,13 @@ impl Peer {
     }
 
     /// Returns where it is sent to.
-    pub fn endpoint(&self) -> Option<SocketAddr> {
+    pub fn endpoint(&self) -> Option<Endpoint> {
         self.state().endpoint
     }
 
     /// Sends to it there from here on, until it is heard elsewhere.
     pub fn set_endpoint(&self, endpoint: Option<SocketAddr>) {
-        self.state().endpoint = endpoint;
+        self.state().endpoint = endpoint.map(Endpoint::from);
     }
 
     /// Sends it something as often from here on, whether there is anything to say or not; its session stays.
@@ -209,13 +225,13 @@ impl Peer {
     /// Why it is not believed.
     pub fn open(
         &self,
-        from: SocketAddr,
+        from: impl Into<Endpoint>,
         record: &[u8],
         room: &mut [u8],
     ) -> Result<Arrived, Refusal> {
         let mut state = self.state();
         let opened = state.engine.open(record, room)?;
-        state.heard(from, record.len());
+        state.heard(from.into(), record.len());
         Ok(Arrived { opened, came: state.came() })
     }
 
@@ -223,7 +239,7 @@ impl Peer {
     /// session where there was none before.
     pub(crate) fn handshake(
         &self,
-        from: SocketAddr,
+        from: Endpoint,
         message: &[u8],
         is_authentic: bool,
         room: &mut [u8],
@@ -247,14 +263,14 @@ impl Peer {
     }
 
     /// Begins a handshake, unless one is on its way; returns the bytes of the initiation and where it goes.
-    pub fn initiate(&self, room: &mut [u8]) -> Option<(usize, SocketAddr)> {
+    pub fn initiate(&self, room: &mut [u8]) -> Option<(usize, Endpoint)> {
         let mut state = self.state();
         let endpoint = state.endpoint?;
         state.initiate(room).map(|len| (len, endpoint))
     }
 
     /// Does what is due; returns the bytes of what is to be sent and where it goes.
-    pub fn tick(&self, now: Duration, room: &mut [u8]) -> Option<(usize, SocketAddr)> {
+    pub fn tick(&self, now: Duration, room: &mut [u8]) -> Option<(usize, Endpoint)> {
         let mut state = self.state();
         let len = match state.engine.tick(room) {
             Ok(Ticked::Send(len)) => Some(len),
@@ -278,7 +294,7 @@ impl Peer {
     }
 
     /// Seals what has waited for a session, one record after the other.
-    pub fn flush(&self, room: &mut [u8], mut send: impl FnMut(&[u8], SocketAddr)) {
+    pub fn flush(&self, room: &mut [u8], mut send: impl FnMut(&[u8], Endpoint)) {
         let mut state = self.state();
         let Some(endpoint) = state.endpoint.filter(|_| state.engine.is_ready()) else { return };
         while let Some(packet) = state.waiting.pop_front() {
@@ -296,7 +312,7 @@ impl Peer {
     pub fn status(&self) -> PeerStatus {
         let state = self.state();
         PeerStatus {
-            endpoint: state.endpoint,
+            endpoint: state.endpoint.map(|endpoint| endpoint.address),
             handshake_age: state.engine.handshake_age(),
             received: state.received,
             sent: state.sent,
@@ -309,7 +325,7 @@ impl Peer {
 }
 
 impl State {
-    fn heard(&mut self, from: SocketAddr, bytes: usize) {
+    fn heard(&mut self, from: Endpoint, bytes: usize) {
         self.endpoint = Some(from);
         self.received += bytes as u64;
     }

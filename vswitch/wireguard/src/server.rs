@@ -3,7 +3,6 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -12,7 +11,7 @@ use arc_swap::{ArcSwap, Guard};
 use foldhash::fast::RandomState;
 use weft_vpn::PublicKey;
 
-use crate::{Admitted, AllowedIps, Gate, Peer, PeerId, RECORD_OVERHEAD, Refusal};
+use crate::{Admitted, AllowedIps, Endpoint, Gate, Peer, PeerId, RECORD_OVERHEAD, Refusal};
 
 pub(crate) const INITIATION: u32 = 1;
 const RESPONSE: u32 = 2;
@@ -132,13 +131,14 @@ impl Server {
     pub fn handshake(
         &self,
         now: Duration,
-        from: SocketAddr,
+        from: impl Into<Endpoint>,
         message: &[u8],
         room: &mut [u8],
     ) -> Result<Handled, Refusal> {
+        let from = from.into();
         let admitted = {
             let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
-            gate.judge(now, from, message, room)?
+            gate.judge(now, from.address, message, room)?
         };
         let peers = self.peers();
         let peer = match admitted {

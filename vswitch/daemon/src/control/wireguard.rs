@@ -173,6 +173,10 @@ impl Control {
             socket
                 .allow_fragments()
                 .map_err(|error| format!("cannot let packets be cut: {error}"))?;
+            // A client is answered from where it called: translators and firewalls on the way know no other address.
+            socket
+                .report_own_addresses()
+                .map_err(|error| format!("cannot tell own addresses apart: {error}"))?;
         }
         let first = sockets.first().ok_or("there is no worker")?.clone();
         let adapter = Adapter::new(AdapterConfig {

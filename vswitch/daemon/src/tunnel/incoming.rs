@@ -132,7 +132,7 @@ impl<'b, 's, F: Fn(u32) -> Option<&'s Arc<Receiving>>> Opening<'b, '_, F> {
     }
 
     fn open(&self, record: Record<'b>) -> Option<Brought<'b>> {
-        let Record { bytes, from, mark } = record;
+        let Record { bytes, from, mark, .. } = record;
         let Some(index) = record_index(bytes) else {
             let caller =
                 if self.directory.is_a_peers(from) { Caller::Peer } else { Caller::Stranger };

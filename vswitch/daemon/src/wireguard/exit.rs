@@ -9,7 +9,9 @@ use weft_ports::{
     udp::{Batch, Destination, Sender, Socket},
 };
 use weft_vlan::{ETHERNET_HEADER, Gso};
-use weft_wireguard::{LONGEST_MESSAGE, Peer, PeerId, Peers, RECORD_OVERHEAD, Refusal, Sealed};
+use weft_wireguard::{
+    Endpoint, LONGEST_MESSAGE, Peer, PeerId, Peers, RECORD_OVERHEAD, Refusal, Sealed,
+};
 
 use super::site::{Site, drop_reason};
 
@@ -50,7 +52,8 @@ impl Exit {
         for run in leaving.chunk_by_mut(|a, b| a.peer == b.peer) {
             let id = run[0].peer;
             let peer = peers.get(id);
-            let Some((peer, address)) = peer.and_then(|peer| Some((peer, peer.endpoint()?))) else {
+            let Some((peer, endpoint)) = peer.and_then(|peer| Some((peer, peer.endpoint()?)))
+            else {
                 run.iter_mut().for_each(|frame| frame.refused = Some(Refusal::NoEndpoint));
                 let frames = run.len() as u64;
                 tally.drops.push((drop_reason(Refusal::NoEndpoint), frames));
@@ -61,10 +64,12 @@ impl Exit {
             if self.destinations.len() > peers.all().len() {
                 self.destinations.retain(|id, _| peers.get(*id).is_some());
             }
+            let Endpoint { address, own } = endpoint;
             let to = self.destinations.entry(id).or_insert_with(|| Destination::new(address, 0));
             if to.address() != address {
                 to.move_to(address);
             }
+            to.leave_from(own);
             let mut way = Way { peer, batch: self.sender.batch(to, tally), waits: 0 };
             for frame in run {
                 let whole = &bytes[frame.frame.clone()];

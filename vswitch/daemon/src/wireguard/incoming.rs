@@ -1,7 +1,7 @@
 //! The receiving side of an adapter's port: records are opened, the adapter looks at each packet, and what goes into the VLAN
 //! becomes a burst, segments of a stream super-frames again. What goes to other peers leaves by the exit.
 
-use std::{net::SocketAddr, ops::Range, os::fd::BorrowedFd, sync::Arc, time::Duration};
+use std::{ops::Range, os::fd::BorrowedFd, sync::Arc, time::Duration};
 
 use weft_core::DropReason;
 use weft_offload::{
@@ -14,7 +14,7 @@ use weft_ports::{
     udp::{LARGEST, Receiver, Record, Socket},
 };
 use weft_vlan::ETHERNET_HEADER;
-use weft_wireguard::{Adapter, Message, Onward, Opened, Outbox, PeerId, Peers, Refusal};
+use weft_wireguard::{Adapter, Endpoint, Message, Onward, Opened, Outbox, PeerId, Peers, Refusal};
 
 use super::{
     exit::{Exit, Leaving},
@@ -142,7 +142,8 @@ impl Opening {
         adapter: &mut Adapter,
         record: Record<'_>,
     ) -> Option<Brought> {
-        let Record { bytes, from, mark } = record;
+        let Record { bytes, from: address, own, mark } = record;
+        let from = Endpoint { address, own };
         let id = match Message::of(bytes) {
             Ok(Message::Record(id)) => id,
             Ok(Message::Handshake) => {
@@ -189,7 +190,7 @@ impl Opening {
         site: &Site,
         peers: &Peers,
         adapter: &mut Adapter,
-        (id, from, record, mark): (PeerId, SocketAddr, &[u8], Codepoint),
+        (id, from, record, mark): (PeerId, Endpoint, &[u8], Codepoint),
     ) -> Result<Option<Onward>, Refusal> {
         let Some(peer) = peers.get(id) else {
             site.counts.bump(Refusal::NoSession.as_str());

@@ -3,7 +3,6 @@
 use std::{
     collections::HashSet,
     io,
-    net::SocketAddr,
     sync::{
         Arc,
         mpsc::{Receiver, channel},
@@ -14,7 +13,7 @@ use std::{
 
 use weft_ports::{Tally, udp::Socket};
 use weft_vlan::ETHERNET_HEADER;
-use weft_wireguard::{Adapter, Outbox, Peer, PeerId, RECORD_OVERHEAD, Refusal, Server};
+use weft_wireguard::{Adapter, Endpoint, Outbox, Peer, PeerId, RECORD_OVERHEAD, Refusal, Server};
 
 use super::site::{Caller, ROOM, Site, drop_reason};
 use crate::clock;
@@ -25,7 +24,7 @@ const TICK: Duration = Duration::from_millis(250);
 /// What the keeper is told.
 pub(super) enum Note {
     /// A message of a handshake came.
-    Handshake(Caller, SocketAddr, Vec<u8>),
+    Handshake(Caller, Endpoint, Vec<u8>),
     /// There are packets for a peer and no session.
     Wanted(PeerId),
     /// A peer has a session where it had none.
@@ -134,7 +133,7 @@ impl Office {
         }
     }
 
-    fn handshake(&mut self, from: SocketAddr, message: &[u8]) {
+    fn handshake(&mut self, from: Endpoint, message: &[u8]) {
         let now = clock::elapsed();
         match self.site.server.handshake(now, from, message, &mut self.room) {
             Ok(handled) => {
@@ -148,7 +147,7 @@ impl Office {
             Err(refusal) => {
                 self.site.counts.bump(refusal.as_str());
                 if refusal == Refusal::UnknownPeer {
-                    tracing::debug!(%from, "a handshake of an unknown key");
+                    tracing::debug!(from = %from.address, "a handshake of an unknown key");
                 }
             }
         }
@@ -185,7 +184,7 @@ impl Office {
                 let _ = self.site.send_to(&self.room[..len], to);
             }
             self.site.count_late(peer, Tally::default());
-            addresses.extend(peer.endpoint());
+            addresses.extend(peer.endpoint().map(|endpoint| endpoint.address));
         }
         self.site.set_addresses(addresses);
         drop(peers);

@@ -17,7 +17,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use weft_core::DropReason;
 use weft_ports::{Tally, udp::Socket};
 use weft_wireguard::{
-    Adapter, LONGEST_MESSAGE, Outbox, Peer, PeerId, Peers, Refusal, Sealed, Server, To,
+    Adapter, Endpoint, LONGEST_MESSAGE, Outbox, Peer, PeerId, Peers, Refusal, Sealed, Server, To,
 };
 
 use super::keeper::Note;
@@ -178,7 +178,8 @@ impl Site {
 
     /// Has these peers from here on.
     pub(crate) fn set_peers(&self, peers: Peers) {
-        let addresses = peers.all().filter_map(|peer| peer.endpoint()).collect();
+        let endpoints = peers.all().filter_map(|peer| peer.endpoint());
+        let addresses = endpoints.map(|endpoint| endpoint.address).collect();
         let gone: Vec<Arc<Peer>> = {
             let before = self.server.peers();
             let gone = before.all().filter(|peer| peers.get(peer.id()).is_none());
@@ -219,7 +220,7 @@ impl Site {
             let To::Peer(id) = to else { continue };
             let Some(peer) = peers.get(id) else { continue };
             let sent = match peer.seal(packet, room) {
-                Ok(Sealed::Record(len, address)) => self.send_to(&room[..len], address),
+                Ok(Sealed::Record(len, to)) => self.send_to(&room[..len], to),
                 Ok(Sealed::Waits) => {
                     self.wanted(id);
                     Ok(())
@@ -239,9 +240,9 @@ impl Site {
     /// # Errors
     /// [`Refusal::QueueFull`] when the system does not take it. What of the protocol is lost is asked for again by whoever
     /// needs it.
-    pub(super) fn send_to(&self, datagram: &[u8], to: SocketAddr) -> Result<(), Refusal> {
-        self.socket.send_to(datagram, to).map(drop).map_err(|error| {
-            tracing::debug!(%to, %error, "datagram not sent");
+    pub(super) fn send_to(&self, datagram: &[u8], to: Endpoint) -> Result<(), Refusal> {
+        self.socket.send_from(to.own, datagram, to.address).map_err(|error| {
+            tracing::debug!(to = %to.address, %error, "datagram not sent");
             Refusal::QueueFull
         })
     }
@@ -291,9 +292,9 @@ impl Site {
     }
 
     /// A message of a handshake came.
-    pub(super) fn handshake(&self, from: SocketAddr, message: &[u8]) {
-        let caller =
-            if self.addresses.load().contains(&from) { Caller::Peer } else { Caller::Stranger };
+    pub(super) fn handshake(&self, from: Endpoint, message: &[u8]) {
+        let is_peer = self.addresses.load().contains(&from.address);
+        let caller = if is_peer { Caller::Peer } else { Caller::Stranger };
         if enter(self.handshakes(caller), HANDSHAKES_MAX) {
             self.tell(Note::Handshake(caller, from, message.to_vec()));
         } else {

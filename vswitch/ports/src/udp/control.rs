@@ -1,17 +1,27 @@
-//! What stands beside a datagram in a message to or from the kernel: type of service, traffic class, the length of the
-//! datagrams in it. cmsg(3), udp(7).
+//! What stands beside a datagram in a message to or from the kernel: type of service, traffic class, this host's address,
+//! the length of the datagrams in it. cmsg(3), ip(7), ipv6(7), udp(7).
 
-use std::{ffi::c_int, mem, ptr};
+use std::{
+    ffi::c_int,
+    mem,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ptr,
+};
 
 use weft_offload::ecn::Codepoint;
 
-/// Room for a class and a length, each with its header.
-const WORDS: usize = 8;
-const SPACE: usize = {
-    // SAFETY: the macro only counts.
-    unsafe { libc::CMSG_SPACE(size_of::<c_int>() as u32) as usize }
+/// Room for a class, a length and an address, each with its header.
+const WORDS: usize = 12;
+const _: () = {
+    assert!(2 * space::<c_int>() + space::<libc::in6_pktinfo>() <= WORDS * size_of::<u64>());
+    assert!(size_of::<libc::in_pktinfo>() <= size_of::<libc::in6_pktinfo>());
 };
-const _: () = assert!(2 * SPACE <= WORDS * size_of::<u64>());
+
+/// Returns the bytes that a value takes with its header.
+const fn space<T>() -> usize {
+    // SAFETY: the macro only counts.
+    unsafe { libc::CMSG_SPACE(size_of::<T>() as u32) as usize }
+}
 
 /// The control buffer of one message.
 #[derive(Clone, Copy)]
@@ -27,6 +37,8 @@ pub(super) struct Said {
     pub(super) mark: Codepoint,
     /// The length of the datagrams in the message, as the kernel says it.
     pub(super) segment: Option<c_int>,
+    /// Which of this host's addresses they were sent to.
+    pub(super) own: Option<IpAddr>,
 }
 
 impl Control {
@@ -47,13 +59,32 @@ impl Control {
         self.put(libc::SOL_UDP, libc::UDP_SEGMENT, len);
     }
 
+    /// Says which of this host's addresses the message leaves from.
+    pub(super) fn put_own(&mut self, own: IpAddr) {
+        match own {
+            IpAddr::V4(own) => {
+                let own = libc::in_addr { s_addr: u32::from(own).to_be() };
+                let info = libc::in_pktinfo {
+                    ipi_ifindex: 0,
+                    ipi_spec_dst: own,
+                    ipi_addr: libc::in_addr { s_addr: 0 },
+                };
+                self.put(libc::IPPROTO_IP, libc::IP_PKTINFO, info);
+            }
+            IpAddr::V6(own) => {
+                let own = libc::in6_addr { s6_addr: own.octets() };
+                let info = libc::in6_pktinfo { ipi6_addr: own, ipi6_ifindex: 0 };
+                self.put(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
+            }
+        }
+    }
+
     fn put<T: Copy>(&mut self, level: c_int, kind: c_int, value: T) {
-        const { assert!(size_of::<T>() <= size_of::<c_int>()) };
-        if self.len + SPACE > size_of_val(&self.words) {
+        if self.len + space::<T>() > size_of_val(&self.words) {
             return;
         }
         let size = size_of::<T>() as u32;
-        // SAFETY: the buffer has room for a header and an integer behind `len`, a multiple of a header's alignment,
+        // SAFETY: the buffer has room for a header and the value behind `len`, a multiple of a header's alignment,
         // and so it is aligned; the macros only count and point.
         unsafe {
             let part = self.words.as_mut_ptr().cast::<u8>().add(self.len).cast::<libc::cmsghdr>();
@@ -108,6 +139,17 @@ pub(super) unsafe fn read(message: &libc::msghdr) -> Said {
                 // SAFETY: there is an integer.
                 said.segment = Some(unsafe { ptr::read_unaligned(data.cast()) });
             }
+            (libc::IPPROTO_IP, libc::IP_PKTINFO) if has(size_of::<libc::in_pktinfo>()) => {
+                // SAFETY: there is such a structure.
+                let info: libc::in_pktinfo = unsafe { ptr::read_unaligned(data.cast()) };
+                said.own = Some(Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr)).into());
+            }
+            // Of IPv4 on a socket of both families, too.
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) if has(size_of::<libc::in6_pktinfo>()) => {
+                // SAFETY: there is such a structure.
+                let info: libc::in6_pktinfo = unsafe { ptr::read_unaligned(data.cast()) };
+                said.own = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).to_canonical());
+            }
             _ => {}
         }
         // SAFETY: as above.
@@ -122,7 +164,10 @@ mod tests {
 
     #[test]
     fn what_is_put_stands_where_the_macros_look_for_it() {
-        for (is_v4, class, mark) in [(true, 0xb9, Codepoint::Ect1), (false, 0x03, Codepoint::Ce)] {
+        for (is_v4, class, mark, own) in [
+            (true, 0xb9, Codepoint::Ect1, IpAddr::from([192, 0, 2, 1])),
+            (false, 0x03, Codepoint::Ce, IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 1])),
+        ] {
             let mut control = Control::EMPTY;
             // SAFETY: all zero is a value of this structure of integers and pointers.
             let mut message: libc::msghdr = unsafe { mem::zeroed() };
@@ -130,12 +175,14 @@ mod tests {
             // SAFETY: the message has no control buffer.
             assert_eq!(unsafe { read(&message) }, Said::default());
             control.put_class(is_v4, class);
+            control.put_own(own);
             control.put(libc::SOL_UDP, libc::UDP_GRO, 1472 as c_int);
-            control.put(libc::SOL_UDP, libc::UDP_GRO, 1 as c_int);
+            control.put(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, [0_u32; 5]);
             control.attach_to(&mut message);
             // SAFETY: the message has the control buffer that was filled just now.
             let said = unsafe { read(&message) };
-            assert_eq!(said, Said { mark, segment: Some(1472) }, "what has no room is left out");
+            let expected = Said { mark, segment: Some(1472), own: Some(own) };
+            assert_eq!(said, expected, "what has no room is left out");
         }
     }
 }

@@ -58,6 +58,7 @@ struct Message {
     /// Bytes of each datagram in it but the last.
     segment: usize,
     from: SocketAddr,
+    own: Option<IpAddr>,
     mark: Codepoint,
 }
 
@@ -68,6 +69,8 @@ pub struct Record<'b> {
     pub bytes: &'b mut [u8],
     /// Where it came from; a v4-mapped address is shown as IPv4.
     pub from: SocketAddr,
+    /// Which of this host's addresses it was sent to, where the socket reports that.
+    pub own: Option<IpAddr>,
     /// What its IP header said of congestion.
     pub mark: Codepoint,
 }
@@ -162,7 +165,7 @@ impl Receiver {
             let len = (header.msg_len as usize).min(ROOM);
             let from = name.address().unwrap_or(NOWHERE);
             let segment = segment(said.segment, len);
-            self.messages.push(Message { len, segment, from, mark: said.mark });
+            self.messages.push(Message { len, segment, from, own: said.own, mark: said.mark });
         }
         self.adapt();
         Ok(self.holds_more())
@@ -218,7 +221,8 @@ impl<'b> Iterator for Records<'b> {
             self.place.offset += len;
             self.current = left;
         }
-        Some(Record { bytes, from: message.from, mark: message.mark })
+        let Message { from, own, mark, .. } = message;
+        Some(Record { bytes, from, own, mark })
     }
 }
 

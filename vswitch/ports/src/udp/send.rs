@@ -2,12 +2,19 @@
 //! length become one message that the kernel, or the device, cuts (UDP_SEGMENT), and a burst's messages one system
 //! call. A record that could not be sent is gone; nothing is sent twice.
 
-use std::{ffi::c_uint, io, mem, net::SocketAddr, os::fd::AsRawFd};
+use std::{
+    ffi::c_uint,
+    io, mem,
+    net::{IpAddr, SocketAddr},
+    os::fd::AsRawFd,
+};
 
 use weft_core::DropReason;
 use weft_offload::ecn::Codepoint;
 
-use super::{LARGEST, Segmentation, Socket, class, control::Control, name::Name};
+use super::{
+    LARGEST, Segmentation, Socket, class, control::Control, is_of_own_address, name::Name,
+};
 use crate::{Tally, sys};
 
 /// Bytes that are laid out before they are sent.
@@ -31,6 +38,8 @@ pub struct Sender {
 #[derive(Clone, Debug)]
 pub struct Destination {
     address: SocketAddr,
+    /// This host's address that they leave from; where there is none, the system chooses.
+    own: Option<IpAddr>,
     dscp: u8,
     /// Messages that are still to be sent datagram by datagram, since the kernel would not cut one on this way.
     uncut: u32,
@@ -39,7 +48,7 @@ pub struct Destination {
 impl Destination {
     /// Makes a destination; `dscp` is 0 to 63, higher bits are ignored.
     pub fn new(address: SocketAddr, dscp: u8) -> Self {
-        Self { address, dscp, uncut: 0 }
+        Self { address, own: None, dscp, uncut: 0 }
     }
 
     /// Returns the address.
@@ -50,6 +59,12 @@ impl Destination {
     /// Goes on at another address.
     pub fn move_to(&mut self, address: SocketAddr) {
         *self = Self::new(address, self.dscp);
+    }
+
+    /// Has what is sent from here on leave from one of this host's addresses. One that this host has not got counts for
+    /// nothing.
+    pub fn leave_from(&mut self, own: Option<IpAddr>) {
+        self.own = own;
     }
 }
 
@@ -135,6 +150,11 @@ impl Sender {
             let message = &mut self.messages[unit.message];
             match error.raw_os_error() {
                 Some(libc::EINTR) => continue,
+                // Where the address was not at fault, the same error comes again.
+                _ if to.own.is_some() && is_of_own_address(&error) => {
+                    to.own = None;
+                    continue;
+                }
                 // EIO: the device or a transformation on the way cannot. EINVAL: this kernel or socket does not. EMSGSIZE: not
                 // into datagrams larger than the path's MTU, which by themselves may be fragmented.
                 Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE) if unit.len > message.segment => {
@@ -182,6 +202,9 @@ impl Sender {
             }
             if unit.len > message.segment {
                 control.put_segment(message.segment as u16);
+            }
+            if let Some(own) = to.own {
+                control.put_own(own);
             }
             let header = &mut headers[count].msg_hdr;
             header.msg_name = name.as_ptr().cast_mut().cast();

@@ -1,4 +1,4 @@
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use proptest::prelude::*;
@@ -138,7 +138,7 @@ fn what_waits_for_a_session_is_sent_in_order_when_it_is_there() {
     assert!(handled.came.is_some());
     let mut arrived = vec![];
     client.peer.flush(&mut room, |record, to| {
-        assert_eq!(to, at(2));
+        assert_eq!(to, at(2).into());
         arrived.push(server.open(at(1), record).unwrap());
     });
     assert_eq!(arrived, packets);
@@ -174,6 +174,15 @@ fn a_peer_is_where_it_was_heard_last_and_nobody_else_moves_it() {
     assert_eq!(server.status().endpoint, Some(at(3)));
     assert_eq!(server.open(at(66), &good), Err(Refusal::Replayed));
     assert_eq!(server.status().endpoint, Some(at(3)));
+    // It is answered from the address that it sent to, until that is another one.
+    for own in [Some(IpAddr::from([198, 51, 100, 1])), None] {
+        let here = Endpoint { address: at(3), own };
+        let record = client.seal(&udp("10.0.0.1", "10.0.0.2", b"z"));
+        server.peer.open(here, &record, &mut [0; ROOM]).unwrap();
+        let mut room = [0; ROOM];
+        let sealed = server.peer.seal(&udp("10.0.0.2", "10.0.0.1", b"z"), &mut room).unwrap();
+        assert!(matches!(sealed, Sealed::Record(_, to) if to == here), "{sealed:?}");
+    }
 }
 
 #[test]

@@ -37,15 +37,14 @@ fn peer(number: u32, endpoint: Option<SocketAddr>) -> Arc<Peer> {
 #[test]
 fn strangers_take_no_place_of_those_who_call_from_where_a_peer_is() {
     let (site, told) = site();
-    let (stranger, home) = (([10, 0, 0, 1], 1).into(), ([10, 0, 0, 2], 2).into());
+    let [stranger, home] = [1, 2].map(|host| SocketAddr::from(([10, 0, 0, host], 1)));
     site.set_peers([peer(1, Some(home))].into_iter().collect());
     for _ in 0..HANDSHAKES_MAX + 3 {
-        site.handshake(stranger, &[1; 148]);
+        site.handshake(stranger.into(), &[1; 148]);
     }
-    site.handshake(home, &[1; 148]);
+    site.handshake(home.into(), &[1; 148]);
     assert_eq!(site.counts.all(), BTreeMap::from([("under-load", 3)]));
-    let is_home =
-        |note: &Note| matches!(note, Note::Handshake(Caller::Peer, from, _) if *from == home);
+    let is_home = |note: &Note| matches!(note, Note::Handshake(Caller::Peer, from, _) if from.address == home);
     let mut from_home = 0;
     for note in told.try_iter() {
         from_home += usize::from(is_home(&note));
@@ -53,7 +52,7 @@ fn strangers_take_no_place_of_those_who_call_from_where_a_peer_is() {
     }
     assert_eq!(from_home, 1);
     for from in [stranger, home] {
-        site.handshake(from, &[1; 148]);
+        site.handshake(from.into(), &[1; 148]);
     }
     assert_eq!(told.try_iter().count(), 2);
 }
