@@ -126,6 +126,25 @@ fn of_two_peers_with_one_network_the_last_has_it_and_it_is_said() {
 }
 
 #[test]
+fn addresses_that_two_adapters_of_a_vlan_answer_for_are_said() {
+    let with = |vlan: u16, allowed: &str| {
+        let file = FILE.replace("192.168.7.9/24", "192.168.7.9");
+        let text = format!(
+            "{file}\n[wireguard.lane]\nvlan = {vlan}\naddress = [\"10.10.0.2/24\"]\nlisten = \"[::]:51829\"\n\
+             private-key-file = \"/etc/weft/lane.key\"\n[wireguard.lane.peer.carol]\n\
+             public-key = \"{BOB}\"\nallowed-ips = [{allowed}]\n"
+        );
+        parsed(&text).notes()
+    };
+    let shared =
+        |address: &str| format!("wireguard road: lane answers for {address} in VLAN 10, too");
+    let both = "\"10.10.0.201\", \"10.10.0.1\"";
+    assert_eq!(with(10, both), [shared("10.10.0.1"), shared("10.10.0.201")]);
+    assert_eq!(with(11, both), [""; 0]);
+    assert_eq!(with(10, "\"10.10.0.209\", \"10.10.0.0/16\", \"192.168.7.9\""), [""; 0]);
+}
+
+#[test]
 fn own_keys_have_one_use() {
     let config = parsed(&format!(
         "{FILE}\n[vpn]\nprivate-key-file = \"/v\"\n[vpn.peer.x]\npublic-key = \"{ALICE}\"\n"

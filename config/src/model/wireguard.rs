@@ -1,7 +1,7 @@
 //! WireGuard adapters and their clients.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     num::NonZeroU16,
@@ -151,12 +151,31 @@ impl Config {
         Ok(())
     }
 
-    /// Returns what a person should know of a configuration that is right: allowed IPs that several peers have.
+    /// Returns what a person should know of a configuration that is right: allowed IPs that several peers have, and
+    /// addresses that several adapters would answer for in one VLAN.
     pub fn notes(&self) -> Vec<String> {
         let adapters = self.wireguard.iter();
         let notes = adapters.flat_map(|(name, config)| {
             config.overlaps.iter().map(move |overlap| format!("wireguard {name}: {overlap}"))
         });
-        notes.collect()
+        notes.chain(self.shared_addresses()).collect()
+    }
+
+    fn shared_addresses(&self) -> impl Iterator<Item = String> {
+        let answered = self.wireguard.iter().flat_map(|(name, config)| {
+            let peers = config.peers.values().flat_map(|peer| &peer.allowed_ips);
+            let single = peers.filter(|network| network.prefix_len() == network.max_prefix_len());
+            let single = single.filter(|own| config.addresses.iter().any(|net| net.contains(*own)));
+            let all = config.addresses.iter().chain(single).map(IpNet::addr);
+            all.map(move |address| (name, config, address))
+        });
+        let mut first = HashMap::new();
+        answered.filter_map(move |(name, config, address)| {
+            let other = *first.entry((&config.switch, config.vlan, address)).or_insert(name);
+            (other != name).then(|| {
+                let vlan = config.vlan;
+                format!("wireguard {name}: {other} answers for {address} in VLAN {vlan}, too")
+            })
+        })
     }
 }

@@ -154,6 +154,23 @@ async fn a_set_is_in_force_and_in_the_file() {
     assert_eq!(lab.file(), before);
 }
 
+#[tokio::test]
+async fn a_network_that_two_clients_have_is_said_once() {
+    const BOB: &str = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=";
+    let lab = Lab::new().await;
+    let text = format!(
+        "{}\n[wireguard.road.peer.bob]\npublic-key = \"{BOB}\"\nallowed-ips = [\"10.10.0.201/32\"]\n",
+        lab.file()
+    );
+    let config = Config::parse(&text).unwrap();
+    let secrets = Secrets::read(&config);
+    let mut control = lab.control.lock().await;
+    control.put(text, config, secrets).await;
+    let problems = control.view_status(None).unwrap().problems;
+    let said = problems.iter().filter(|problem| problem.contains("10.10.0.201/32"));
+    assert_eq!(said.count(), 1, "{problems:?}");
+}
+
 /// Used is what the file names, or named in one of the states that can be gone back to.
 #[tokio::test]
 async fn secrets_are_kept_in_files_as_long_as_they_are_used() {

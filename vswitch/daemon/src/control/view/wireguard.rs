@@ -56,8 +56,7 @@ impl Control {
         let names = self.config.wireguard.keys();
         let unreachable = names.filter_map(|name| Some((name, self.uapi.trouble(name)?)));
         let troubles = self.adapters.troubles().chain(unreachable);
-        let troubles = troubles.map(|(name, trouble)| format!("wireguard {name}: {trouble}"));
-        troubles.chain(self.config.notes()).collect()
+        troubles.map(|(name, trouble)| format!("wireguard {name}: {trouble}")).collect()
     }
 
     fn adapter(&self, name: &str, config: &WireguardConfig) -> WireguardView {
