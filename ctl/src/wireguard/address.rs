@@ -1,4 +1,4 @@
-//! A free address for a new client: one of the VLAN's that no adapter, gateway or client is known to have.
+//! A free address for a new client: one of the VLAN's that no adapter in it, gateway or client is known to have.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,15 +13,21 @@ const START: u64 = 201;
 /// Of an IPv6 network, where it begins.
 const START_V6: u128 = 0x201;
 
-/// Returns a free address of each family that the adapter has, as networks of one address.
-pub(super) fn free(adapter: &Wireguard) -> Vec<IpNet> {
+/// Returns a free address of each family that the adapter has, as networks of one address; `all` are the adapters that
+/// there are.
+pub(super) fn free(adapter: &Wireguard, all: &[Wireguard]) -> Vec<IpNet> {
     let own: Vec<IpNet> = parsed(&adapter.address);
-    let mut taken: Vec<IpNet> = own.iter().map(|own| own.addr().into()).collect();
-    taken
-        .extend(adapter.gateway.iter().filter_map(|ip| ip.parse::<IpAddr>().ok()).map(IpNet::from));
-    let peers = adapter.peers.iter().flat_map(|peer| parsed(&peer.allowed_ips));
-    // A network that is larger than the adapter's says where everything else goes, not who has an address.
-    taken.extend(peers.filter(|network| !own.iter().any(|own| network.contains(&own.trunc()))));
+    let is_beside =
+        |other: &&Wireguard| (&other.switch, other.vlan) == (&adapter.switch, adapter.vlan);
+    let mut taken: Vec<IpNet> = Vec::new();
+    for beside in all.iter().filter(is_beside) {
+        taken.extend(parsed(&beside.address).iter().map(|own| IpNet::from(own.addr())));
+        let gateways = beside.gateway.iter().filter_map(|ip| ip.parse::<IpAddr>().ok());
+        taken.extend(gateways.map(IpNet::from));
+        let peers = beside.peers.iter().flat_map(|peer| parsed(&peer.allowed_ips));
+        // A network that is larger than the adapter's says where everything else goes, not who has an address.
+        taken.extend(peers.filter(|network| !own.iter().any(|own| network.contains(&own.trunc()))));
+    }
     let is_free = |ip: &IpAddr| !taken.iter().any(|network| network.contains(ip));
     let v4 = own.iter().find_map(|network| match network {
         IpNet::V4(network) => candidates_v4(*network).map(IpAddr::V4).find(is_free),
@@ -67,7 +73,7 @@ mod tests {
 
     use super::*;
 
-    fn found(address: Value, gateway: Value, peers: &[Value]) -> Vec<String> {
+    fn adapter(vlan: u16, address: Value, gateway: Value, peers: &[Value]) -> Wireguard {
         let none = json!({"frames": 0, "bytes": 0, "drops": {}});
         let peers: Vec<Value> = peers
             .iter()
@@ -76,10 +82,18 @@ mod tests {
                     "rx-bytes": 0, "tx-bytes": 0})
             })
             .collect();
-        let adapter = json!({"name": "road", "switch": "main", "vlan": 10, "address": address, "gateway": gateway,
+        let adapter = json!({"name": "road", "switch": "main", "vlan": vlan, "address": address, "gateway": gateway,
             "listen": "[::]:51820", "mtu": 1420, "state": "up", "rx": none, "tx": none, "peers": peers});
-        let adapter: Wireguard = serde_json::from_value(adapter).unwrap();
-        free(&adapter).iter().map(ToString::to_string).collect()
+        serde_json::from_value(adapter).unwrap()
+    }
+
+    fn found(address: Value, gateway: Value, peers: &[Value]) -> Vec<String> {
+        found_beside(vec![adapter(10, address, gateway, peers)])
+    }
+
+    /// Returns what is free for the first adapter.
+    fn found_beside(all: Vec<Wireguard>) -> Vec<String> {
+        free(&all[0], &all).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -102,6 +116,18 @@ mod tests {
         // At the end it goes on at the beginning.
         assert_eq!(found(road(), json!([]), &[json!(["10.10.0.128/25"])]), ["10.10.0.2/32"]);
         assert_eq!(found(json!(["10.0.0.1/16"]), json!([]), nobody), ["10.0.201.0/32"]);
+    }
+
+    #[test]
+    fn what_other_adapters_of_the_vlan_have_is_not_free() {
+        let network = || json!(["10.10.0.1/24"]);
+        let beside = |vlan| {
+            let clients = [json!(["10.10.0.201/32"]), json!(["10.10.0.203/32"])];
+            adapter(vlan, json!(["10.10.0.202/24"]), json!(["10.10.0.204"]), &clients)
+        };
+        let road = || adapter(10, network(), json!([]), &[]);
+        assert_eq!(found_beside(vec![road(), beside(10)]), ["10.10.0.205/32"]);
+        assert_eq!(found_beside(vec![road(), beside(11)]), ["10.10.0.201/32"]);
     }
 
     #[test]

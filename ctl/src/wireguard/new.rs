@@ -10,7 +10,7 @@ use std::{
 
 use clap::Args;
 use ipnet::IpNet;
-use qrcode::{QrCode, render::unicode::Dense1x2};
+use qrcode::{QrCode, render::unicode::Dense1x2, types::QrError};
 use serde::Serialize;
 use serde_json::Value;
 use weft_config::{
@@ -101,7 +101,7 @@ impl PeerAdd {
         let mut keys = self.flags.keys();
         let address = match keys.get("allowed-ips") {
             Some(Value::Array(list)) => named_addresses(list)?,
-            _ => free(&told),
+            _ => free(&told, &client.send::<Vec<Wireguard>>(Request::get(PATH))?.value()?),
         };
         if address.is_empty() {
             let networks = told.address.join(", ");
@@ -148,7 +148,11 @@ impl PeerAdd {
             told
         })?;
         if output.format == Format::Human && io::stdout().is_terminal() {
-            output.text(&picture(&text)?)?;
+            match picture(&text) {
+                Ok(drawn) => output.text(&drawn)?,
+                // The client is there all the same.
+                Err(error) => output.text(&format!("note: no QR code: {error}\n"))?,
+            }
         }
         Ok(())
     }
@@ -264,13 +268,8 @@ fn preshared_key(path: &str, files: &mut NewFiles) -> Result<PresharedKey, Failu
 }
 
 /// Draws a QR code that a phone reads from the screen.
-fn picture(text: &str) -> Result<Zeroizing<String>, Failure> {
-    let code = QrCode::new(text).map_err(|error| {
-        Failure::failed(
-            "too-long",
-            format!("the configuration does not fit into a QR code: {error}"),
-        )
-    })?;
+fn picture(text: &str) -> Result<Zeroizing<String>, QrError> {
+    let code = QrCode::new(text)?;
     let mut renderer = code.render::<Dense1x2>();
     // A terminal's ground is dark: what is to be light is what is drawn.
     renderer.dark_color(Dense1x2::Light).light_color(Dense1x2::Dark);

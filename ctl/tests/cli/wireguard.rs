@@ -205,6 +205,7 @@ fn knowing(adapter: &Value) -> Fake {
     Fake::start(vec![
         ("GET /v1/config", 200, config.to_string()),
         ("GET /v1/wireguard/road", 200, adapter.to_string()),
+        ("GET /v1/wireguard", 200, json!([adapter, unable()]).to_string()),
         ("POST /v1/wireguard/road/peers", 200, changed()),
     ])
 }
@@ -326,6 +327,7 @@ fn a_client_that_the_daemon_refuses_leaves_no_files() {
     let fake = Fake::start(vec![
         ("GET /v1/config", 200, config.to_string()),
         ("GET /v1/wireguard/road", 200, adapter().to_string()),
+        ("GET /v1/wireguard", 200, json!([adapter()]).to_string()),
         (
             "POST /v1/wireguard/road/peers",
             409,

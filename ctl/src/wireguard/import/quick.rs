@@ -1,6 +1,6 @@
 //! Files as `wg-quick` reads them: `[Interface]` and `[Peer]` sections of `Key = value` lines, keys in any case.
 
-use std::{collections::BTreeSet, fs::File, path::Path};
+use std::{collections::BTreeSet, fs::File, io::Read as _, path::Path};
 
 use weft_vpn::{PresharedKey, PrivateKey, PublicKey};
 use zeroize::Zeroizing;
@@ -63,11 +63,14 @@ impl Quick {
             |why: String| Failure::failed("unreadable", format!("cannot read {name}: {why}"));
         let file = File::open(path).map_err(|error| unreadable(error.to_string()))?;
         let length = file.metadata().map_err(|error| unreadable(error.to_string()))?.len();
-        if length > FILE_MAX {
+        // As long as it will ever be: a vector that grows leaves its old contents behind. A pipe says no length.
+        let room = length.min(FILE_MAX) as usize + 1;
+        let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+        let read = file.take(FILE_MAX + 1).read_to_end(&mut bytes);
+        read.map_err(|error| unreadable(error.to_string()))?;
+        if bytes.len() as u64 > FILE_MAX {
             return Err(unreadable("it is too long".to_owned()));
         }
-        let bytes =
-            Zeroizing::new(std::fs::read(path).map_err(|error| unreadable(error.to_string()))?);
         let text =
             std::str::from_utf8(&bytes).map_err(|_| unreadable("it is not text".to_owned()))?;
         Self::parse(text).map_err(|mistake| {
@@ -293,6 +296,12 @@ mod tests {
         ] {
             assert_eq!(peer_name(comment).as_deref(), expected, "{comment}");
         }
+    }
+
+    #[test]
+    fn a_file_without_an_end_is_too_long() {
+        let failure = Quick::read(Path::new("/dev/zero")).unwrap_err();
+        assert_eq!(failure.body.message, "cannot read /dev/zero: it is too long");
     }
 
     #[test]
