@@ -1,5 +1,6 @@
 //! The IP adapter on a VLAN: a router whose one side is Ethernet and whose other sides are peers. RFC 1812, RFC 4861. Where
-//! both sides have a network of an address, the longer prefix has it, and the VLAN where they are equal.
+//! both sides have a network of an address, the longer prefix has it, and the VLAN where they are equal; the ways out of the
+//! VLAN are the VLAN's, whatever peers are allowed.
 
 mod from_peer;
 mod from_vlan;
@@ -222,6 +223,13 @@ impl Adapter {
             || self.config.addresses.iter().any(|network| network.addr() == ip)
     }
 
+    fn is_gateway(&self, ip: IpAddr) -> bool {
+        match ip {
+            IpAddr::V4(ip) => self.config.gateway_v4 == Some(ip),
+            IpAddr::V6(ip) => self.config.gateway_v6 == Some(ip),
+        }
+    }
+
     /// Returns the longest of the VLAN's networks that an address is in.
     fn network_of(&self, ip: IpAddr) -> Option<&IpNet> {
         let networks = self.config.addresses.iter().filter(|network| network.contains(&ip));
@@ -231,7 +239,9 @@ impl Adapter {
     /// Tells whether an address of the VLAN's is a peer's, so that the adapter answers for it.
     fn stands_for(&self, ip: IpAddr, allowed: &AllowedIps) -> bool {
         match (self.network_of(ip), allowed.longest(ip)) {
-            (Some(network), Some((_, len))) => len > network.prefix_len() && !self.is_own(ip),
+            (Some(network), Some((_, len))) => {
+                len > network.prefix_len() && !self.is_own(ip) && !self.is_gateway(ip)
+            }
             _ => false,
         }
     }
@@ -239,6 +249,9 @@ impl Adapter {
     fn route(&self, to: IpAddr, allowed: &AllowedIps) -> Route {
         if self.is_own(to) {
             return Route::Own;
+        }
+        if self.is_gateway(to) {
+            return Route::Vlan(to);
         }
         let network = self.network_of(to);
         let gateway = match to {

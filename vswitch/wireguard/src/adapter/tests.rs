@@ -167,6 +167,29 @@ fn a_peer_that_has_the_whole_vlan_or_more_does_not_take_it_over() {
 }
 
 #[test]
+fn a_peer_that_is_allowed_half_the_vlan_does_not_take_the_way_out_of_it_over() {
+    let mut adapter = adapter();
+    let networks = [("10.10.0.128/25", alice()), ("10.10.0.254/32", alice())];
+    let allowed: AllowedIps =
+        networks.iter().map(|(network, peer)| (network.parse().unwrap(), *peer)).collect();
+    let mut out = Outbox::default();
+    let mut question = arp(ALL, HOST, 1, (HOST, WEB), "10.10.0.254");
+    let asked = adapter.forward_frame(NOW, &mut question, None, &allowed, &mut out);
+    assert_eq!(asked, Err(Refusal::NotForUs));
+    let mut packet = [&[0; 14][..], &udp(ALICE, "8.8.8.8", b"x")].concat();
+    let waits = adapter.forward_packet(NOW, alice(), &mut packet, &allowed, &mut out);
+    assert_eq!(waits, Ok(Onward::Done));
+    // What the gateway says of itself is believed, and what it sends goes on.
+    out.clear();
+    let mut answer = arp(OURS, ROUTER, 2, (ROUTER, "10.10.0.254"), SELF);
+    let heard = adapter.forward_frame(NOW, &mut answer, None, &allowed, &mut out);
+    assert_eq!((heard, said(&out).len()), (Ok(Onward::Done), 1));
+    let mut bytes = frame(OURS, ROUTER, &udp("10.10.0.254", ALICE, b"x"));
+    let onward = adapter.forward_frame(NOW, &mut bytes, None, &allowed, &mut out);
+    assert_eq!(onward, Ok(Onward::Peer(alice(), 29)));
+}
+
+#[test]
 fn solicitations_are_answered_for_itself_and_for_peers() {
     let group = [0x33, 0x33, 0xff, 0, 2, 1];
     let answer = |flags, target: &str, asker: &str| {
