@@ -1,5 +1,5 @@
 //! What a router answers to packets that it cannot forward, and to whoever asks whether it is there. RFC 792, RFC 1812 §4.3,
-//! RFC 4443. Bounded in how often.
+//! RFC 4443. Bounded in how often: whoever asks for errors without end uses up his own.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -128,8 +128,8 @@ pub(crate) fn put_echo_reply(out: &mut Vec<u8>, bytes: &[u8], packet: &Packet) {
     adjust(reply, 2, before, after);
 }
 
-/// How often errors are sent.
-#[derive(Debug, Default)]
+/// How often errors are sent to one side.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Pace {
     /// When everything that was sent will have been paid for.
     paid: Duration,

@@ -24,6 +24,9 @@ use crate::{
     packet::{Packet, TCP, UDP, is_link_local},
 };
 
+/// Paces of errors to each kind of side.
+const PACES: usize = 32;
+
 /// What an adapter is told of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdapterConfig {
@@ -66,7 +69,8 @@ pub struct Adapter {
     config: AdapterConfig,
     link_local: Ipv6Addr,
     neighbours: Neighbours,
-    pace: Pace,
+    /// Of peers and of neighbours, by their numbers: those who share one are few.
+    paces: [[Pace; PACES]; 2],
     /// Packets that were taken and got nowhere after all.
     lost: BTreeMap<(PeerId, Refusal), u64>,
 }
@@ -98,7 +102,7 @@ impl Adapter {
             config,
             link_local,
             neighbours: Neighbours::default(),
-            pace: Pace::default(),
+            paces: Default::default(),
             lost: BTreeMap::new(),
         }
     }
@@ -322,10 +326,18 @@ impl Adapter {
         out: &mut Outbox,
     ) {
         let Some(own) = self.own_near(packet.source) else { return };
-        if packet.takes_errors(bytes) && self.pace.admits(now) {
+        if packet.takes_errors(bytes) && self.pace(side).admits(now) {
             self.put_to(side, packet.is_ipv4(), out, |out| {
                 icmp::put_error(out, own, trouble, bytes, packet);
             });
+        }
+    }
+
+    fn pace(&mut self, side: Side) -> &mut Pace {
+        let [of_peers, of_neighbours] = &mut self.paces;
+        match side {
+            Side::Peer(peer) => &mut of_peers[peer.number() as usize % PACES],
+            Side::Vlan(mac) => &mut of_neighbours[usize::from(mac.octets()[5]) % PACES],
         }
     }
 

@@ -544,6 +544,22 @@ fn who_sends_to_a_peer_that_is_away_hears_of_it() {
 }
 
 #[test]
+fn who_asks_for_errors_without_end_keeps_nobody_else_from_hearing_of_his() {
+    let mut adapter = adapter();
+    let far = udp(ALICE6, "2001:db8::1", b"x");
+    let answered = (0..1000).filter(|_| !from_peer(&mut adapter, alice(), &far).0.said.is_empty());
+    assert!(answered.count() < 100);
+    let (from_bob, _) = from_peer(&mut adapter, bob(), &udp(BOB, WEB, &[7; 1473]));
+    assert_eq!((from_bob.onward, from_bob.said.len()), (Err(Refusal::TooBig), 1));
+    let too_big = frame(OURS, HOST, &udp(WEB, ALICE, &[7; 1393]));
+    let answered =
+        (0..1000).filter(|_| !from_vlan(&mut adapter, &mut too_big.clone()).said.is_empty());
+    assert!((1..100).contains(&answered.count()));
+    let mut too_big = frame(OURS, ROUTER, &udp("8.8.8.8", ALICE, &[7; 1393]));
+    assert_eq!(from_vlan(&mut adapter, &mut too_big).said.len(), 1);
+}
+
+#[test]
 fn the_mac_address_comes_from_the_key_and_is_locally_administered() {
     let mac = AdapterConfig::mac_of(&[0xff; 32]);
     assert_eq!(mac.octets(), [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff]);
