@@ -311,6 +311,15 @@ fn a_thousand_peers_change_at_once_and_each_keeps_its_comments() {
     for line in before.lines() {
         assert!(edited.contains(line), "{line}");
     }
+    // All but one go at once, each with its comments.
+    let peers = (0..1000).filter(|number| *number != 500);
+    let peers = peers.map(|number| (format!("p{number}"), PeerChange::Remove)).collect();
+    let edit = Edit::ChangeWireguard { adapter: "road".to_owned(), keys: table(json!({})), peers };
+    let one = edit.apply(&before).unwrap();
+    let at = |what: &str| before.find(what).unwrap();
+    let expected =
+        [&before[..at("\n# number 0\n")], &before[at("\n# number 500\n")..at("\n# number 501\n")]];
+    assert_eq!(one, expected.concat());
 }
 
 #[test]

@@ -168,28 +168,34 @@ impl<'t> Layout<'t> {
 
     /// Cuts everything under a path. A table goes with the comment directly above its header, a key goes alone.
     pub(super) fn remove(&self, path: &[&str]) -> Option<String> {
-        let Some(first) = self.statements.iter().position(|statement| statement.is_under(path))
-        else {
+        if !self.statements.iter().any(|statement| statement.is_under(path)) {
             return self.change_value(path, remove_inside);
-        };
+        }
+        Some(self.without(|statement| statement.is_under(path)))
+    }
+
+    /// Cuts tables of a section that stand by themselves, each with the comment directly above its header.
+    pub(super) fn remove_tables(&self, section: &[&str], names: &HashSet<&str>) -> String {
+        self.without(|statement| {
+            let name = statement.path.get(section.len());
+            statement.is_under(section) && name.is_some_and(|name| names.contains(name.as_str()))
+        })
+    }
+
+    fn without(&self, goes: impl Fn(&Statement) -> bool) -> String {
         let mut text = String::with_capacity(self.text.len());
-        let mut kept = 0;
-        let mut next = first;
-        while let Some(offset) =
-            self.statements[next..].iter().position(|statement| statement.is_under(path))
-        {
+        let (mut kept, mut next) = (0, 0);
+        while let Some(offset) = self.statements[next..].iter().position(&goes) {
             let begin = next + offset;
-            let length = self.statements[begin..]
-                .iter()
-                .take_while(|statement| statement.is_under(path))
-                .count();
+            let run = self.statements[begin..].iter().take_while(|statement| goes(statement));
+            let length = run.count();
             let cut = self.extent(begin, begin + length - 1);
             text.push_str(&self.text[kept..cut.start.max(kept)]);
             kept = cut.end;
             next = begin + length;
         }
         text.push_str(&self.text[kept..]);
-        Some(text)
+        text
     }
 
     /// Returns the tables of a section that stand by themselves, by name: a header, and all that is said of them behind it.

@@ -99,8 +99,9 @@ impl Text<'_> {
         let mut text = set_keys(self.text.to_owned(), &mut wanted, &path, keys, &what)?;
         let known: HashSet<&str> = self.names(kind).into_iter().collect();
         let find = |name: &str| if known.contains(name) { Ok(()) } else { self.find(kind, name) };
-        // A table that stands by itself is changed by itself: the whole text is not read again for each.
-        let (mut changed, mut others) = (Vec::new(), Vec::new());
+        // A table that stands by itself is changed by itself, or goes with all that go: the whole text is not read again for
+        // each.
+        let (mut changed, mut gone, mut others) = (Vec::new(), HashSet::new(), Vec::new());
         let blocks = Layout::read(&text).ok_or_else(failed)?.blocks(&kind.path());
         for (name, change) in peers {
             match (change, blocks.get(name.as_str())) {
@@ -109,10 +110,17 @@ impl Text<'_> {
                     let own = set_keys(own, &mut wanted, &inside(kind, name), keys, &what)?;
                     changed.push((block.clone(), own));
                 }
+                (PeerChange::Remove, Some(_)) => {
+                    tables_mut(&mut wanted, &kind.path()).and_then(|peers| peers.remove(name));
+                    gone.insert(name.as_str());
+                }
                 _ => others.push((name, change)),
             }
         }
         text = spliced(&text, changed);
+        if !gone.is_empty() {
+            text = Layout::read(&text).ok_or_else(failed)?.remove_tables(&kind.path(), &gone);
+        }
         let mut new = Vec::new();
         for (name, change) in others {
             let path = inside(kind, name);
