@@ -2,9 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
+    fs::OpenOptions,
     io::{self, Read},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::PathBuf,
 };
 
@@ -165,10 +165,31 @@ fn preshared_keys<'a>(
 fn read(path: &str) -> Result<Vec<u8>, SecretsError> {
     let failed = |error| SecretsError::Read { path: path.to_owned(), error };
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    let file = File::open(path).map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.mode();
-    keyfile::check_access(path, mode, credentials.as_deref())?;
+    // Whatever else is there would have everybody wait until somebody writes to it.
+    let at_once = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(at_once).open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(failed(io::Error::other("it is no regular file")));
+    }
+    keyfile::check_access(path, metadata.mode(), credentials.as_deref())?;
     let mut bytes = Vec::new();
     file.take(KEY_FILE_MAX as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    #[test]
+    fn a_key_file_that_is_a_pipe_holds_nobody_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("road.key");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let error = read(path.to_str().unwrap()).unwrap_err().to_string();
+        assert!(error.ends_with("road.key: it is no regular file"), "{error}");
+    }
 }
