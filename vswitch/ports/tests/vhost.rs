@@ -10,7 +10,7 @@ use lab::{
 use weft_core::DropReason;
 use weft_offload::sum;
 use weft_ports::{Job, Receive, Scratch, Tally};
-use weft_vlan::{Tags, Tpid};
+use weft_vlan::{HEAD_MAX, Tags, Tpid};
 
 const MODERN: u64 = feature::VERSION_1 | feature::PROTOCOL;
 const PLAIN: Shape = Shape { pieces: 1, indirect: false };
@@ -256,6 +256,43 @@ fn a_checksum_is_finished_for_a_driver_that_does_not_take_it_undone() {
         let (came_with, came) = to.received(0).remove(0);
         assert_eq!(tcp_checksum_is_right(&came), features == 0);
         assert_eq!(came_with[0], u8::from(features != 0));
+    }
+}
+
+#[test]
+fn what_was_decided_on_is_delivered_whatever_the_guest_writes_there_meanwhile() {
+    let (mut near, mut from) = connect(1, MODERN | feature::INDIRECT);
+    let takes_all = feature::GUEST_CSUM | feature::GUEST_TSO4 | feature::MRG_RXBUF;
+    let (mut far, mut to) = connect(1, MODERN | takes_all);
+    from.start();
+    to.start();
+    let sent = super_frame(3000);
+    let mut scratch = Scratch::new();
+    // The head in one piece, in several, and the rest copied together.
+    for pieces in [1, 60, 200] {
+        let shape = Shape { pieces, indirect: pieces == 60 };
+        to.offer(0, 1, 4000);
+        let place = from.put(1, TSO.len() + sent.len(), 0, shape);
+        from.memory.write(place, &TSO);
+        from.memory.write(place + TSO.len() as u64, &sent);
+        from.show(1);
+        until("the frame", || {
+            let burst = near.opened.rx[0].receive(&mut scratch).unwrap();
+            let frame = burst.frames().first()?;
+            let decided_on = frame.head.clone();
+            from.memory.write(place, &vec![0xff; TSO.len() + sent.len()]);
+            let job = Job { frame: 0, tags: Tags { vlan: None, payload: None } };
+            let mut tally = Tally::default();
+            far.opened.tx[0].send(&burst, &[job], &mut tally);
+            assert_eq!((tally.frames, &tally.drops[..]), (1, &[][..]));
+            assert_eq!(decided_on.bytes(), &sent[..HEAD_MAX]);
+            Some(())
+        });
+        let (header, came) = to.received(0).remove(0);
+        assert_eq!(header[..10], TSO[..10], "{pieces} pieces");
+        assert_eq!(came[..HEAD_MAX], sent[..HEAD_MAX], "{pieces} pieces");
+        let behind = if pieces > 64 { &sent[HEAD_MAX..] } else { &[0xff; 3000 + 54 - HEAD_MAX] };
+        assert!(came[HEAD_MAX..] == *behind, "{pieces} pieces");
     }
 }
 

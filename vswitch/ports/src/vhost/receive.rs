@@ -2,7 +2,14 @@
 //! copied, once, and those copies are what is decided on and delivered. The buffers go back to the guest with the next
 //! call, when nobody uses the burst any more.
 
-use std::{os::fd::BorrowedFd, ptr, sync::Arc};
+use std::{
+    os::fd::BorrowedFd,
+    ptr,
+    sync::{
+        Arc,
+        atomic::{Ordering, compiler_fence},
+    },
+};
 
 use weft_core::DropReason;
 use weft_offload::VnetHeader;
@@ -243,6 +250,8 @@ impl Filling<'_> {
                 head.room()[..copied].copy_from_slice(&front[header_len..header_len + copied]);
             }
         }
+        // To the compiler a copy is as good as what it was made of, which the guest may change: it looks there no more.
+        compiler_fence(Ordering::SeqCst);
         head.settle(copied, len, None);
         let vnet = VnetHeader::read_from_prefix(&header).ok().map(|(header, _)| header);
         check_offload(head, vnet.as_ref());

@@ -206,8 +206,10 @@ impl Ring {
     pub(super) fn waiting(&self) -> Result<usize, Broken> {
         let index = u16::from_le(self.avail_index().load(Ordering::Acquire));
         let waiting = index.wrapping_sub(self.next_avail);
-        if waiting > self.size {
-            return Err(Broken::Index(waiting));
+        // A driver cannot offer again what it has not seen come back, and one burst takes no more than a ring has.
+        let offered = index.wrapping_sub(self.published);
+        if waiting > self.size || offered > self.size {
+            return Err(Broken::Index(waiting.max(offered)));
         }
         Ok(usize::from(waiting) + self.again.len())
     }
@@ -499,3 +501,6 @@ impl Descriptor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
