@@ -21,7 +21,8 @@ use lab::{
     until,
 };
 use weft_core::DropReason;
-use weft_ports::{Scratch, vhost::Ended};
+use weft_ports::{Job, Opened, Scratch, Tally, vhost::Ended};
+use weft_vlan::Tags;
 
 const MODERN: u64 = feature::VERSION_1 | feature::PROTOCOL | feature::MRG_RXBUF;
 const PLAIN: Shape = Shape { pieces: 1, indirect: false };
@@ -149,6 +150,32 @@ fn a_driver_that_breaks_its_ring_stops_it_until_it_begins_anew() {
         driver.sync();
         assert!(is_alive(&mut port, &mut driver), "{found}");
     }
+}
+
+/// What it gets is its own affair; nothing else is touched.
+#[test]
+fn a_buffer_that_lies_on_the_frame_that_is_written_to_it_does_no_harm() {
+    let (mut port, mut driver) = connect(1, MODERN);
+    driver.start();
+    let (place, sent) = (0x20_0000, frame(&[], 1000, 1));
+    driver.put(1, 12 + sent.len(), 0, PLAIN);
+    driver.descriptor(driver.descriptor_place(1, 0), place, 12 + sent.len() as u32, 0, 0);
+    driver.memory.write(place, &[0; 12]);
+    driver.memory.write(place + 12, &sent);
+    driver.show(1);
+    driver.put(0, 2000, WRITE, PLAIN);
+    driver.descriptor(driver.descriptor_place(0, 0), place + 8, 2000, WRITE, 0);
+    driver.show(0);
+    let (mut scratch, mut tally) = (Scratch::new(), Tally::default());
+    let Opened { rx, tx, .. } = &mut port.opened;
+    until("the frame", || {
+        let burst = rx[0].receive(&mut scratch).unwrap();
+        let jobs = [Job { frame: 0, tags: Tags { vlan: None, payload: None } }];
+        (!burst.is_empty()).then(|| tx[0].send(&burst, &jobs, &mut tally))
+    });
+    rx[0].rest();
+    assert_eq!(tally.frames, 1);
+    assert!(is_alive(&mut port, &mut driver));
 }
 
 #[test]

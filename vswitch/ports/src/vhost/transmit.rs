@@ -420,9 +420,9 @@ impl<'p> Cursor<'p> {
             }
             let copied = len.min(self.left);
             // SAFETY: the caller says that the bytes can be read, and the piece, which lies in the guest's mapped
-            // memory, has room for them. Should both be the same memory, mapped twice, the guest gets what it made.
+            // memory, has room for them. Both may be the same memory: the guest gets what it made.
             unsafe {
-                ptr::copy_nonoverlapping(from, self.at, copied);
+                ptr::copy(from, self.at, copied);
                 from = from.add(copied);
             }
             self.pass(copied);
