@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     os::{
-        fd::OwnedFd,
+        fd::{AsRawFd, OwnedFd},
         unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     },
     path::{Path, PathBuf},
@@ -11,6 +11,10 @@ use std::{
     time::Duration,
 };
 
+use rustix::{
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid},
+    io::Errno,
+};
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::{mpsc, watch},
@@ -287,15 +291,29 @@ fn listen(
     }
     let listener = UnixListener::bind(path).map_err(io_error)?;
     let default_mode = if allowed.gid.is_some() { 0o660 } else { 0o600 };
-    fs::set_permissions(
-        path,
-        fs::Permissions::from_mode(config.socket_mode.unwrap_or(default_mode)),
-    )
-    .map_err(io_error)?;
-    if config.owner.is_some() || allowed.gid.is_some() {
-        std::os::unix::fs::lchown(path, Some(allowed.uid), allowed.gid).map_err(io_error)?;
-    }
+    let owner = (config.owner.is_some() || allowed.gid.is_some()).then_some(allowed);
+    open_to(path, config.socket_mode.unwrap_or(default_mode), owner)?;
     Ok(listener)
+}
+
+/// Gives a socket that was just bound its mode and owner. Whoever the directory belongs to can have put something else
+/// in its place: a link is not followed, and nothing but a socket is touched.
+fn open_to(path: &Path, mode: u32, owner: Option<&Allowed>) -> Result<(), SocketError> {
+    let io_error = |error: Errno| SocketError::Io(path.to_owned(), error.into());
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let place = rustix::fs::open(path, flags, Mode::empty()).map_err(io_error)?;
+    let stat = rustix::fs::fstat(&place).map_err(io_error)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
+        return Err(SocketError::NotASocket(path.to_owned()));
+    }
+    // Before Linux 6.6 the mode of what such a descriptor stands for can be set by this name only.
+    let name = format!("/proc/self/fd/{}", place.as_raw_fd());
+    rustix::fs::chmod(name, Mode::from_raw_mode(mode)).map_err(io_error)?;
+    if let Some(Allowed { uid, gid }) = owner {
+        let (uid, gid) = (Some(Uid::from_raw(*uid)), gid.map(Gid::from_raw));
+        rustix::fs::chownat(&place, "", uid, gid, AtFlags::EMPTY_PATH).map_err(io_error)?;
+    }
+    Ok(())
 }
 
 /// Returns the number of a user or a group: the third field of its line. A number stands for itself.
@@ -308,4 +326,32 @@ fn lookup(kind: &'static str, file: &str, name: &str) -> Result<u32, SocketError
         .filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
         .find_map(|rest| rest.split(':').nth(1)?.parse().ok())
         .ok_or_else(|| SocketError::Unknown { kind, name: name.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_put_in_a_sockets_place_is_left_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let [socket, secret, link] =
+            ["port.sock", "secret", "link.sock"].map(|name| directory.path().join(name));
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        fs::write(&secret, "").unwrap();
+        std::os::unix::fs::symlink(&secret, &link).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+        for place in [&secret, &link] {
+            let refused = open_to(place, 0o666, None);
+            assert!(matches!(refused, Err(SocketError::NotASocket(_))), "{place:?}");
+            assert_eq!(mode(&secret), 0o600, "{place:?}");
+        }
+        let own = Allowed {
+            uid: rustix::process::geteuid().as_raw(),
+            gid: Some(rustix::process::getegid().as_raw()),
+        };
+        open_to(&socket, 0o662, Some(&own)).unwrap();
+        assert_eq!(mode(&socket), 0o662);
+    }
 }
