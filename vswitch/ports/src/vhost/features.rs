@@ -144,3 +144,37 @@ pub(super) enum Ip {
 pub(super) fn may_ask(protocol: u64) -> bool {
     protocol & (1 << REPLY_ACK) != 0
 }
+
+#[cfg(test)]
+mod tests {
+    use weft_vlan::Csum;
+
+    use super::*;
+
+    #[test]
+    fn work_is_left_to_a_driver_that_takes_this_very_kind() {
+        let tcp4 = |ecn| Some(GsoKind::Tcp4 { ecn });
+        let tcp6 = |ecn| Some(GsoKind::Tcp6 { ecn });
+        let (plain, marked) = (Ecn::Unmarked, Ecn::Marked);
+        let cases = [
+            // kind, of, what the driver has to take for it
+            (None, Ip::V4, vec![GUEST_CSUM]),
+            (tcp4(plain), Ip::V4, vec![GUEST_CSUM, GUEST_TSO4]),
+            (tcp4(marked), Ip::V4, vec![GUEST_CSUM, GUEST_TSO4, GUEST_ECN]),
+            (tcp6(plain), Ip::V6, vec![GUEST_CSUM, GUEST_TSO6]),
+            (tcp6(marked), Ip::V6, vec![GUEST_CSUM, GUEST_TSO6, GUEST_ECN]),
+            (Some(GsoKind::Udp), Ip::V4, vec![GUEST_CSUM, GUEST_USO4]),
+            (Some(GsoKind::Udp), Ip::V6, vec![GUEST_CSUM, GUEST_USO6]),
+        ];
+        for (kind, ip, needed) in cases {
+            let gso = kind.map(|kind| Gso { kind, size: 1000, header_len: 54 });
+            let offload = Offload { csum: Some(Csum { start: 34, offset: 16 }), gso };
+            let takes = |bits| Features::accept(bits).unwrap().takes(offload, ip);
+            assert!(takes(bits(&needed)), "{kind:?} {ip:?}");
+            for &missing in &needed {
+                assert!(!takes(OFFERED & !(1 << missing)), "{kind:?} {ip:?} without {missing}");
+            }
+        }
+        assert!(Features::default().takes(Offload::NONE, Ip::V4));
+    }
+}
