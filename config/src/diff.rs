@@ -9,8 +9,8 @@ use weft_vlan::{MacAddr, VlanId};
 use crate::{
     api::{Change, ChangeKind},
     model::{
-        Config, PeerConfig, PortConfig, SegmentConfig, SwitchConfig, VpnConfig, WireguardConfig,
-        WireguardPeerConfig,
+        Config, PeerConfig, PortConfig, SegmentConfig, SwitchConfig, UplinkConfig, VpnConfig,
+        WireguardConfig, WireguardPeerConfig,
     },
     words::{Defaults, ordered, toml_text, vlan_id_words},
 };
@@ -27,6 +27,7 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
     tables("switch", &old.switches, &new.switches, SwitchConfig::words, &mut changes);
     tables("vlan", &old.vlans, &new.vlans, |vlan, _| vlan_id_words(*vlan), &mut changes);
     tables("port", &old.ports, &new.ports, PortConfig::words, &mut changes);
+    tables("uplink", &old.uplinks, &new.uplinks, UplinkConfig::words, &mut changes);
     entries(old, new, &mut changes);
     tables("segment", &old.segments, &new.segments, SegmentConfig::words, &mut changes);
     vpn(old.vpn.as_ref(), new.vpn.as_ref(), &mut changes);

@@ -21,6 +21,6 @@ pub use error::{ConfigErrors, Mistake, Place};
 pub use model::{
     Cipher, Config, DaemonConfig, Endpoint, FdbConfig, NetdevIo, Overlap, OwnKey, OwnKeys,
     PeerConfig, PortConfig, PortType, SegmentConfig, SocketConfig, SocketMode, SwitchConfig,
-    VpnConfig, WireguardConfig, WireguardPeerConfig,
+    UplinkConfig, VpnConfig, WireguardConfig, WireguardPeerConfig,
 };
 pub use words::{vlan_json, vlan_words};

@@ -23,6 +23,8 @@ pub struct Config {
     pub vlans: BTreeMap<String, VlanId>,
     /// `[port.NAME]`.
     pub ports: BTreeMap<String, PortConfig>,
+    /// `[uplink.DEVICE]`.
+    pub uplinks: BTreeMap<String, UplinkConfig>,
     /// `[[fdb]]`, ordered by switch, VLAN and address.
     pub fdb: Vec<FdbConfig>,
     /// `[segment.NAME]`.
@@ -41,11 +43,21 @@ impl Default for Config {
             switches: BTreeMap::from([("main".to_owned(), SwitchConfig::default())]),
             vlans: BTreeMap::new(),
             ports: BTreeMap::new(),
+            uplinks: BTreeMap::new(),
             fdb: Vec::new(),
             segments: BTreeMap::new(),
             vpn: None,
             wireguard: BTreeMap::new(),
         }
+    }
+}
+
+impl Config {
+    /// Returns the `netdev` port that a device is.
+    pub fn port_on(&self, device: &str) -> Option<(&str, &PortConfig)> {
+        let is_it = |port: &PortConfig| matches!(&port.kind, PortType::Netdev { device: own, .. } if own == device);
+        let found = self.ports.iter().find(|(_, port)| is_it(port));
+        found.map(|(name, port)| (name.as_str(), port))
     }
 }
 
@@ -100,6 +112,13 @@ pub struct PortConfig {
     pub isolated: bool,
     /// Broadcast, multicast and unknown unicast frames a second that it may send.
     pub flood_limit: Option<NonZeroU32>,
+}
+
+/// A NIC of the host's that is a port: the host is reached by its addresses on another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UplinkConfig {
+    /// The `tap` port whose device has the NIC's addresses and routes meanwhile.
+    pub port: String,
 }
 
 /// What a port is attached to.

@@ -1,8 +1,9 @@
-//! Names of ports, switches, VLANs, segments, WireGuard adapters and peers, and which one a misspelt word comes nearest to.
+//! Names of ports, switches, VLANs, segments, WireGuard adapters, peers and devices, and which one a misspelt word comes
+//! nearest to.
 
 use std::borrow::Cow;
 
-use crate::limits::{NAME_MAX, WIREGUARD_NAME_MAX};
+use crate::limits::{DEVICE_MAX, NAME_MAX, WIREGUARD_NAME_MAX};
 
 /// Words longer than this are not compared: the comparison costs their length squared.
 const COMPARED_MAX: usize = 64;
@@ -24,6 +25,8 @@ pub(crate) enum Kind<'n> {
     Wireguard,
     /// A peer of the WireGuard adapter with this name.
     WireguardPeer(&'n str),
+    /// A NIC whose addresses a port has; the name is the device's.
+    Uplink,
 }
 
 impl<'n> Kind<'n> {
@@ -36,6 +39,7 @@ impl<'n> Kind<'n> {
             Self::Segment => "segment",
             Self::Peer | Self::WireguardPeer(_) => "peer",
             Self::Wireguard => "WireGuard adapter",
+            Self::Uplink => "uplink",
         }
     }
 
@@ -64,6 +68,7 @@ impl<'n> Kind<'n> {
             Self::Peer => vec!["vpn", "peer"],
             Self::Wireguard => vec!["wireguard"],
             Self::WireguardPeer(adapter) => vec!["wireguard", adapter, "peer"],
+            Self::Uplink => vec!["uplink"],
         }
     }
 
@@ -71,6 +76,7 @@ impl<'n> Kind<'n> {
     pub(crate) const fn name_max(self) -> usize {
         match self {
             Self::Wireguard => WIREGUARD_NAME_MAX,
+            Self::Uplink => DEVICE_MAX,
             _ => NAME_MAX,
         }
     }
@@ -81,6 +87,9 @@ impl<'n> Kind<'n> {
 /// # Errors
 /// Says what is wrong with it, as the end of a sentence that begins with the name.
 pub(crate) fn check(kind: Kind<'_>, name: &str) -> Result<(), String> {
+    if kind == Kind::Uplink {
+        return check_device(name);
+    }
     if name.is_empty() {
         return Err("is empty".to_owned());
     }
@@ -104,6 +113,26 @@ pub(crate) fn check(kind: Kind<'_>, name: &str) -> Result<(), String> {
         return Err("means every VLAN in a trunk".to_owned());
     }
     Ok(())
+}
+
+/// Checks the name of a device.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) fn check_device(name: &str) -> Result<(), String> {
+    // The kernel takes `%d` in a new device's name for a number of its choice.
+    let wrong = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | ':' | '%');
+    match name {
+        "" => Err("is empty".to_owned()),
+        "." | ".." => Err("is no device".to_owned()),
+        name if name.len() > DEVICE_MAX => {
+            Err(format!("has {} bytes; {DEVICE_MAX} are allowed", name.len()))
+        }
+        name => match name.chars().find(|&c| wrong(c)) {
+            Some(wrong) => Err(format!("contains {wrong:?}")),
+            None => Ok(()),
+        },
+    }
 }
 
 /// Returns the candidate that a word was probably meant to be.

@@ -7,7 +7,8 @@ use weft_vlan::{Native, PortVlan, Tpid, VlanId, VlanSet};
 
 use crate::model::{
     Config, DaemonConfig, FdbConfig, NetdevIo, PeerConfig, PortConfig, PortType, SegmentConfig,
-    SocketConfig, SocketMode, SwitchConfig, VpnConfig, WireguardConfig, WireguardPeerConfig,
+    SocketConfig, SocketMode, SwitchConfig, UplinkConfig, VpnConfig, WireguardConfig,
+    WireguardPeerConfig,
 };
 
 /// Keys that every port may have.
@@ -39,6 +40,8 @@ pub(crate) const VLAN_MODE_KEYS: &[&str] =
 pub(crate) const SWITCH_KEYS: &[&str] = &["mac-ageing", "mac-limit"];
 /// Keys of a static forwarding entry.
 pub(crate) const FDB_KEYS: &[&str] = &["mac", "vlan", "port"];
+/// Keys of an uplink.
+pub(crate) const UPLINK_KEYS: &[&str] = &["port"];
 /// Keys of a segment.
 pub(crate) const SEGMENT_KEYS: &[&str] = &["id", "vlan", "switch", "answer-arp"];
 /// Keys of `[vpn]`.
@@ -396,6 +399,14 @@ impl FdbConfig {
     }
 }
 
+impl UplinkConfig {
+    pub(crate) fn words(&self, defaults: Defaults) -> Map<String, Value> {
+        let mut words = Words::new(defaults);
+        words.put("port", self.port.as_str());
+        words.table
+    }
+}
+
 impl SegmentConfig {
     pub(crate) fn words(&self, defaults: Defaults) -> Map<String, Value> {
         let mut words = Words::new(defaults);
@@ -498,6 +509,10 @@ impl Config {
         }
         for (name, port) in &self.ports {
             section(format!("[port.{name}]"), &port.words(Defaults::Implied));
+        }
+        for (device, uplink) in &self.uplinks {
+            let header = format!("[uplink.{}]", toml_key(device));
+            section(header, &uplink.words(Defaults::Implied));
         }
         for entry in &self.fdb {
             section("[[fdb]]".to_owned(), &entry.words());

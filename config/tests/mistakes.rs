@@ -54,7 +54,7 @@ fn a_misspelt_section_names_the_near_one() {
 1:2: unknown section "prot"
   help: did you mean `[port]`?
 2:2: unknown section "colours"
-  help: the sections are `daemon`, `switch`, `vlan`, `port`, `fdb`, `segment`, `vpn`, `wireguard`
+  help: the sections are `daemon`, `switch`, `vlan`, `port`, `uplink`, `fdb`, `segment`, `vpn`, `wireguard`
 "##,
     );
 }
@@ -78,9 +78,6 @@ fn what_this_version_lacks_is_said_plainly() {
 metrics = "127.0.0.1:9733"
 web = "127.0.0.1:9734"
 
-[uplink.eth0]
-port = "host"
-
 [port.web1]
 type = "netdev"
 device = "tap0"
@@ -92,9 +89,7 @@ vlan = { access = 10 }
   help: take the line out
 3:1: daemon: this version of weft has no `web`
   help: take the line out
-5:2: this version of weft has no `[uplink]`
-  help: take the section out
-11:6: port web1: `io` takes "packet" or "xdp", not "af-xdp"
+8:6: port web1: `io` takes "packet" or "xdp", not "af-xdp"
   help: "packet" carries super-frames whole, "xdp" carries small frames faster
 "##,
     );

@@ -18,6 +18,9 @@
 //! | `POST /v1/fdb` | [`AddFdb`] | [`Changed`] | writers |
 //! | `DELETE /v1/fdb?vlan=&mac=&switch=` | | [`Changed`] | writers |
 //! | `POST /v1/fdb/flush?vlan=&port=&switch=` | | [`Flushed`] | writers |
+//! | `GET /v1/uplinks` | | `[`[`Uplink`]`]` | readers |
+//! | `POST /v1/uplinks` | [`AdoptUplink`] | [`Changed`] | writers |
+//! | `DELETE /v1/uplinks/{device}` | | [`Changed`] | writers |
 //! | `GET /v1/segments` | | `[`[`Segment`]`]` | readers |
 //! | `POST /v1/segments` | [`AddSegment`] | [`Changed`] | writers |
 //! | `DELETE /v1/segments/{name}` | | [`Changed`] | writers |
@@ -51,6 +54,7 @@
 
 mod events;
 mod tunnel;
+mod uplink;
 mod wireguard;
 
 use std::collections::BTreeMap;
@@ -64,6 +68,7 @@ pub use self::{
     tunnel::{
         AddPeer, AddSegment, Peer, PeerReset, PeerState, Ping, PingRequest, Segment, SetPeer, Vpn,
     },
+    uplink::{AdoptUplink, Uplink},
     wireguard::{
         AddWireguard, AddWireguardPeer, SetWireguard, SetWireguardPeer, Wireguard, WireguardPeer,
     },

@@ -4,6 +4,7 @@
 mod error;
 mod fdb;
 mod layout;
+mod uplink;
 mod value;
 mod wireguard;
 
@@ -15,7 +16,7 @@ use self::layout::{Layout, without_null};
 use crate::{
     api::{
         AddFdb, AddPeer, AddPort, AddSegment, AddSwitch, AddVlan, AddWireguard, AddWireguardPeer,
-        SetPeer, SetPort, SetWireguard, SetWireguardPeer,
+        AdoptUplink, SetPeer, SetPort, SetWireguard, SetWireguardPeer,
     },
     diff::diff,
     model::Config,
@@ -64,6 +65,13 @@ pub enum Edit {
         vlan: Value,
         /// The switch; may be absent where only one has such an entry.
         switch: Option<String>,
+    },
+    /// Makes a port of a NIC whose addresses and routes live on a `tap` port from then on.
+    AdoptUplink(AdoptUplink),
+    /// Gives a NIC its addresses back: it is no port any more.
+    ReleaseUplink {
+        /// The NIC.
+        device: String,
     },
     /// Adds a segment.
     AddSegment(AddSegment),
@@ -166,6 +174,8 @@ impl Edit {
             Self::RemoveVlan { name } => text.remove(Kind::Vlan, name),
             Self::AddFdb(add) => text.add_fdb(add),
             Self::RemoveFdb { mac, vlan, switch } => text.remove_fdb(mac, vlan, switch.as_deref()),
+            Self::AdoptUplink(adopt) => text.adopt(adopt),
+            Self::ReleaseUplink { device } => text.release(device),
             Self::AddSegment(add) => {
                 text.add(Kind::Segment, &add.name, &add.segment, add.may_exist)
             }
@@ -214,6 +224,7 @@ impl<'t> Text<'t> {
             Kind::Port => self.config.ports.keys().map(String::as_str).collect(),
             Kind::Switch => self.config.switches.keys().map(String::as_str).collect(),
             Kind::Vlan => self.config.vlans.keys().map(String::as_str).collect(),
+            Kind::Uplink => self.config.uplinks.keys().map(String::as_str).collect(),
             Kind::Segment => self.config.segments.keys().map(String::as_str).collect(),
             Kind::Peer => {
                 let vpn = self.config.vpn.iter();
@@ -356,7 +367,8 @@ impl<'t> Text<'t> {
                 &[(Kind::Port, "vlan"), (Kind::Segment, "vlan"), (Kind::Wireguard, "vlan")]
             }
             Kind::Segment => &[(Kind::Peer, "segments")],
-            Kind::Port | Kind::Peer | Kind::Wireguard | Kind::WireguardPeer(_) => &[],
+            Kind::Port => &[(Kind::Uplink, "port")],
+            Kind::Uplink | Kind::Peer | Kind::Wireguard | Kind::WireguardPeer(_) => &[],
         };
         let mut users = Vec::new();
         for (user, key) in references {
@@ -371,7 +383,8 @@ impl<'t> Text<'t> {
             | Kind::Segment
             | Kind::Peer
             | Kind::Wireguard
-            | Kind::WireguardPeer(_) => return users,
+            | Kind::WireguardPeer(_)
+            | Kind::Uplink => return users,
         };
         let entries = self.entries().iter().filter(|entry| named(entry.get(key)));
         users.extend(entries.map(|entry| {

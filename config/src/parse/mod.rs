@@ -9,6 +9,7 @@ mod sections;
 mod segment;
 mod syntax;
 mod table;
+mod uplink;
 mod vlan;
 mod vpn;
 mod wireguard;
@@ -31,9 +32,7 @@ use crate::{
 
 /// The sections of the file.
 const SECTIONS: &[&str] =
-    &["daemon", "switch", "vlan", "port", "fdb", "segment", "vpn", "wireguard"];
-/// Sections of the file format that this version lacks.
-const LACKING: &[&str] = &["uplink"];
+    &["daemon", "switch", "vlan", "port", "uplink", "fdb", "segment", "vpn", "wireguard"];
 
 impl Config {
     /// Reads the text of a configuration file.
@@ -79,6 +78,8 @@ fn read<'a>(tree: &'a DeTable<'a>, report: &mut Report) -> Config {
     let declared = Declared::new(&switches, &vlans, &ports, &segments, report);
     config.vlans.extend(declared.vlans());
     let placed = port::ports(&ports, &declared, &mut config, report);
+    let uplinks = named(&root, Kind::Uplink, report);
+    uplink::uplinks(&uplinks, &declared, &mut config, report);
     if let Some(field) = root.get("fdb") {
         fdb::entries(&field, &declared, &placed, &mut config, report);
     }
@@ -95,16 +96,6 @@ fn read<'a>(tree: &'a DeTable<'a>, report: &mut Report) -> Config {
 
 fn refuse_unknown_sections(root: &Table<'_>, report: &mut Report) {
     for field in root.fields().filter(|field| !SECTIONS.contains(&field.key)) {
-        if LACKING.contains(&field.key) {
-            report
-                .add(
-                    field.key_span.clone(),
-                    format!("this version of weft has no `[{}]`", field.key),
-                )
-                .note("not in this version")
-                .help("take the section out");
-            continue;
-        }
         let near =
             if report.is_full() { None } else { nearest(field.key, SECTIONS.iter().copied()) };
         let help = match near {

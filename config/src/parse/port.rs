@@ -20,11 +20,9 @@ use super::{
     vlan,
 };
 use crate::{
-    limits::{
-        ACCOUNT_MAX, ADDRESSES_MAX, DEVICE_MAX, FLOOD_LIMIT, MTU, PORTS_MAX, QUEUES, SOCKET_MAX,
-    },
+    limits::{ACCOUNT_MAX, ADDRESSES_MAX, FLOOD_LIMIT, MTU, PORTS_MAX, QUEUES, SOCKET_MAX},
     model::{Config, NetdevIo, PortConfig, PortType, SocketConfig, SocketMode},
-    names::{Kind, nearest, quoted},
+    names::{Kind, check_device, nearest, quoted},
     words::{NETDEV_KEYS, PORT_KEYS, STREAM_KEYS, TAP_KEYS, VHOST_USER_KEYS},
 };
 
@@ -235,18 +233,7 @@ fn refuse_second(
 fn device(table: &Table<'_>, ends: &mut Ends, report: &mut Report) -> Option<String> {
     let field = table.require("device", report)?;
     let name = field.text("a device's name", report)?;
-    let wrong = if name.is_empty() {
-        Some("is empty".to_owned())
-    } else if name.len() > DEVICE_MAX {
-        Some(format!("has {} bytes; {DEVICE_MAX} are allowed", name.len()))
-    } else if name == "." || name == ".." {
-        Some("is no device".to_owned())
-    } else {
-        // The kernel takes `%d` in a new device's name for a number of its choice.
-        let wrong = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | ':' | '%');
-        name.chars().find(|&c| wrong(c)).map(|c| format!("contains {c:?}"))
-    };
-    if let Some(wrong) = wrong {
+    if let Err(wrong) = check_device(name) {
         let message = format!("{}: the device name {} {wrong}", table.place, quoted(name));
         report
             .add(field.span(), message)

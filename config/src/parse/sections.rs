@@ -125,15 +125,20 @@ impl<'a> Declared<'a> {
         self.vlans.get(name).copied()
     }
 
-    /// Tells whether something of this kind has this name; nothing refers to adapters and peers.
+    /// Tells whether something of this kind has this name; nothing refers to adapters, peers and uplinks.
     pub(super) fn has(&self, kind: Kind<'_>, name: &str) -> bool {
         match kind {
             Kind::Switch => self.switches.contains_key(name),
             Kind::Vlan => self.vlans.contains_key(name),
             Kind::Port => self.ports.contains_key(name),
             Kind::Segment => self.segments.contains_key(name),
-            Kind::Peer | Kind::Wireguard | Kind::WireguardPeer(_) => false,
+            Kind::Peer | Kind::Wireguard | Kind::WireguardPeer(_) | Kind::Uplink => false,
         }
+    }
+
+    /// Returns how many ports are written, right or wrong.
+    pub(super) fn port_count(&self) -> usize {
+        self.ports.len()
     }
 
     /// Reads a table's `switch`; absent, it is the one that is always there.
@@ -159,7 +164,7 @@ impl<'a> Declared<'a> {
         let candidates: Vec<&str> = match kind {
             _ if report.is_full() => Vec::new(),
             Kind::Segment => self.segments.keys().copied().collect(),
-            Kind::Peer | Kind::Wireguard | Kind::WireguardPeer(_) => Vec::new(),
+            Kind::Peer | Kind::Wireguard | Kind::WireguardPeer(_) | Kind::Uplink => Vec::new(),
             Kind::Switch => self.switches.keys().copied().collect(),
             Kind::Vlan => self.vlans.keys().copied().collect(),
             Kind::Port => self.ports.keys().copied().collect(),
