@@ -1,39 +1,19 @@
 //! What was changed on devices, written down before it is changed: one small JSON file a device in
-//! `STATE/devices/`. Old file or new, never half. Says what to undo; undoes nothing itself.
+//! `STATE/devices/`. Says what to undo; undoes nothing itself.
 
-use std::{
-    fs::{self, File},
-    io,
-    net::Ipv6Addr,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::net::Ipv6Addr;
 
 use serde::{Deserialize, Serialize};
 use weft_ports::link::Strippable;
 use weft_vlan::MacAddr;
 
-use super::told::Link;
-use crate::replace::replace;
+use super::{
+    store::{Kept, Place, Store},
+    told::Link,
+};
 
-/// Where a device lives: an index means something only inside one network namespace of one boot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) struct Place {
-    boot_id: String,
-    /// The inode of the network namespace.
-    namespace: u64,
-}
-
-impl Place {
-    fn here() -> io::Result<Self> {
-        Ok(Self {
-            boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
-            namespace: fs::metadata("/proc/thread-self/ns/net")?.ino(),
-        })
-    }
-}
+/// The records of claims.
+pub(super) type Journal = Store<Record>;
 
 /// The claim of one device: which one it is, and what was done to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +35,14 @@ pub(super) struct Record {
 pub(super) enum Purpose {
     Netdev,
     Tap,
+}
+
+impl Kept for Record {
+    const DIRECTORY: &str = "devices";
+
+    fn device(&self) -> &str {
+        &self.device
+    }
 }
 
 impl Record {
@@ -126,100 +114,4 @@ pub(super) struct LinkLocal {
 pub(super) struct MtuChange {
     pub(super) before: u32,
     pub(super) set: u32,
-}
-
-/// The records of one state directory.
-#[derive(Clone, Debug)]
-pub(super) struct Journal {
-    directory: Arc<Path>,
-    place: Place,
-}
-
-impl Journal {
-    /// Opens the records of a state directory, in the network namespace of the calling thread.
-    pub(super) async fn open(state_dir: &Path) -> io::Result<Self> {
-        let directory: Arc<Path> = state_dir.join("devices").into();
-        let place = Place::here()?;
-        let made = Arc::clone(&directory);
-        blocking(move || fs::create_dir_all(made)).await?;
-        Ok(Self { directory, place })
-    }
-
-    /// Where this daemon's devices live.
-    pub(super) fn place(&self) -> &Place {
-        &self.place
-    }
-
-    /// Reads all records. A file that is no record is an error of its own, and no reason to lose the others.
-    pub(super) async fn all(&self) -> io::Result<(Vec<Record>, Vec<io::Error>)> {
-        let directory = Arc::clone(&self.directory);
-        blocking(move || {
-            let mut records = Vec::new();
-            let mut unreadable = Vec::new();
-            for entry in fs::read_dir(directory)? {
-                let path = entry?.path();
-                if path.extension().is_none_or(|extension| extension != "json") {
-                    continue;
-                }
-                match read(&path) {
-                    Ok(Some(record)) => records.push(record),
-                    Ok(None) => {}
-                    Err(error) => unreadable.push(error),
-                }
-            }
-            records.sort_by(|a: &Record, b: &Record| a.device.cmp(&b.device));
-            Ok((records, unreadable))
-        })
-        .await
-    }
-
-    /// Reads the record of a device.
-    pub(super) async fn load(&self, device: &str) -> io::Result<Option<Record>> {
-        let path = self.path(device);
-        blocking(move || read(&path)).await
-    }
-
-    /// Writes a record, in place of an older one for the same name; on disk when this returns.
-    pub(super) async fn save(&self, record: &Record) -> io::Result<()> {
-        let path = self.path(&record.device);
-        let mut text = serde_json::to_vec_pretty(record)?;
-        text.push(b'\n');
-        blocking(move || replace(&path, &text, |_| Ok(()))).await
-    }
-
-    /// Forgets a device.
-    pub(super) async fn remove(&self, device: &str) -> io::Result<()> {
-        let directory = Arc::clone(&self.directory);
-        let path = self.path(device);
-        blocking(move || {
-            match fs::remove_file(path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-                other => other?,
-            }
-            File::open(&directory)?.sync_all()
-        })
-        .await
-    }
-
-    fn path(&self, device: &str) -> PathBuf {
-        self.directory.join(format!("{device}.json"))
-    }
-}
-
-fn read(path: &Path) -> io::Result<Option<Record>> {
-    let text = match fs::read(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other?,
-    };
-    let record = serde_json::from_slice(&text).map_err(|error| {
-        io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
-    })?;
-    Ok(Some(record))
-}
-
-/// Runs file work where it may block.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }

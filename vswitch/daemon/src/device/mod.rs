@@ -14,6 +14,7 @@ mod lro;
 mod netlink;
 mod room;
 mod silence;
+mod store;
 mod stripping;
 mod suitable;
 mod told;
