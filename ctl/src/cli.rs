@@ -30,6 +30,7 @@ use crate::{
     switch::SwitchCommand,
     top::Top,
     trace::Trace,
+    uplink::UplinkCommand,
     vlan::VlanCommand,
     wireguard::WireguardCommand,
 };
@@ -112,6 +113,17 @@ Examples:
   weftctl fdb add 52:54:00:12:34:56 --vlan 10 --port web1"
     )]
     Fdb(FdbCommand),
+    /// Let the host itself go on by a tap port while its NIC is a port of the switch
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  weftctl port add host --type tap --device weft0 --access 10
+  weftctl uplink adopt eth0 --port host
+  weftctl uplink list
+  weftctl uplink release eth0"
+    )]
+    Uplink(UplinkCommand),
     /// List, add and remove segments: broadcast domains that span hosts
     #[command(
         subcommand,
@@ -198,6 +210,7 @@ impl Invocation {
             Command::Vlan(command) => command.run(&client, output),
             Command::Switch(command) => command.run(&client, output),
             Command::Fdb(command) => command.run(&client, output),
+            Command::Uplink(command) => command.run(&client, output),
             Command::Segment(command) => command.run(&client, output),
             Command::Peer(command) => command.run(&client, output),
             Command::Wireguard(command) => command.run(&client, output),

@@ -23,6 +23,7 @@ mod status;
 mod switch;
 mod top;
 mod trace;
+mod uplink;
 mod vlan;
 mod wireguard;
 

@@ -52,6 +52,11 @@ struct Arguments {
     /// Where state is kept that outlives a restart.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/weft")]
     state_dir: PathBuf,
+    /// Give uplinks that a daemon left behind their addresses back, and end: for `ExecStopPost=`.
+    ///
+    /// Nothing is done while a weftd uses the state directory.
+    #[arg(long)]
+    give_back: bool,
     /// Where the sockets are made by which `wg` reaches the WireGuard adapters.
     #[arg(long, value_name = "DIR", default_value = uapi::DIRECTORY)]
     wireguard_dir: PathBuf,
@@ -86,7 +91,25 @@ fn run(arguments: &Arguments) -> Result<(), Report> {
         .enable_all()
         .build()
         .into_diagnostic()?;
-    runtime.block_on(operate(arguments))
+    runtime.block_on(async {
+        if arguments.give_back { give_back(arguments).await } else { operate(arguments).await }
+    })
+}
+
+/// Does what a daemon that was killed could not do: the host has its network again.
+async fn give_back(arguments: &Arguments) -> Result<(), Report> {
+    let _lock = lock_state(&arguments.state_dir)?;
+    let devices = open_devices(arguments).await?;
+    let troubles = devices.give_back_all(&[]).await;
+    for trouble in &troubles {
+        tracing::error!(%trouble, "an uplink did not get its addresses back");
+    }
+    if troubles.is_empty() { Ok(()) } else { Err(miette::miette!("not all is given back")) }
+}
+
+async fn open_devices(arguments: &Arguments) -> Result<Devices, Report> {
+    let devices = Devices::new(&arguments.state_dir).await.into_diagnostic();
+    devices.context("cannot care for devices")
 }
 
 async fn operate(arguments: &Arguments) -> Result<(), Report> {
@@ -106,10 +129,7 @@ async fn operate(arguments: &Arguments) -> Result<(), Report> {
     })?;
     let _lock = lock_state(&arguments.state_dir)?;
     let socket = api::bind(&arguments.socket).into_diagnostic()?;
-    let devices = Devices::new(&arguments.state_dir)
-        .await
-        .into_diagnostic()
-        .context("cannot care for devices")?;
+    let devices = open_devices(arguments).await?;
     let links = devices.watch().await.into_diagnostic()?;
     let (ended_sender, ended) = mpsc::unbounded_channel();
     let pool = Pool::start(config.daemon.workers.get(), &ended_sender)

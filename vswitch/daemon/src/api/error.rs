@@ -124,6 +124,10 @@ impl From<ChangeError> for ApiError {
                     ),
                 )
             }
+            ChangeError::Uplink(error) => {
+                let (status, code) = (StatusCode::CONFLICT, error.code());
+                Self::new(status, code, message, error.help())
+            }
             ChangeError::ConfirmPending(_) => Self::new(
                 StatusCode::CONFLICT,
                 "confirm-pending",

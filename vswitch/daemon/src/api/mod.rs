@@ -7,6 +7,7 @@ mod extract;
 mod listener;
 mod routes;
 mod tunnels;
+mod uplinks;
 mod wireguard;
 
 pub(crate) use listener::{bind, serve};

@@ -43,6 +43,7 @@ pub(super) fn router(control: Shared) -> axum::Router {
         .routes(routes!(remove_vlan))
         .routes(routes!(list_fdb, add_fdb, remove_fdb))
         .routes(routes!(flush_fdb))
+        .merge(super::uplinks::routes())
         .merge(super::tunnels::routes())
         .merge(super::wireguard::routes())
         .routes(routes!(events))

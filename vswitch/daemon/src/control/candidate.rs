@@ -20,6 +20,8 @@ const FILE: &str = "candidate.json";
 /// What waits for its confirmation, and what comes back without one.
 pub(super) struct Candidate {
     pub(super) text: String,
+    /// What the file is to hold once it is confirmed: it may lack what was changed transiently.
+    pub(super) file: String,
     /// What was running before.
     pub(super) before: (String, Config),
     /// Whose it is.
@@ -33,6 +35,7 @@ pub(super) struct Candidate {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct Kept {
     text: String,
+    file: String,
     uid: u32,
     deadline_ms: u64,
     /// The start of the machine that the deadline counts from.
@@ -61,16 +64,21 @@ impl Candidate {
     /// What the file system says; then there is none.
     pub(super) fn begin(
         state: &Path,
-        text: String,
+        (text, file): (String, String),
         before: (String, Config),
         uid: u32,
         patience: Duration,
     ) -> io::Result<Self> {
         let deadline = clock::since_boot() + patience;
-        let kept =
-            Kept { text, uid, deadline_ms: deadline.as_millis() as u64, boot: clock::boot()? };
+        let kept = Kept {
+            text,
+            file,
+            uid,
+            deadline_ms: deadline.as_millis() as u64,
+            boot: clock::boot()?,
+        };
         replace(&path(state), &serde_json::to_vec(&kept)?, |_| Ok(()))?;
-        Ok(Self { text: kept.text, before, uid, deadline })
+        Ok(Self { text: kept.text, file: kept.file, before, uid, deadline })
     }
 
     /// Goes on waiting where an earlier daemon ended; `file` is what the file holds.
@@ -85,9 +93,10 @@ impl Candidate {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             read => read?,
         };
-        let Kept { text, uid, deadline_ms, boot } = serde_json::from_slice(&bytes)?;
+        let Kept { text, file: candidates, uid, deadline_ms, boot } =
+            serde_json::from_slice(&bytes)?;
         // It was confirmed, and the daemon ended before it could forget it.
-        if text == file.0 {
+        if candidates == file.0 {
             return Ok(None);
         }
         if boot != clock::boot()? {
@@ -99,7 +108,7 @@ impl Candidate {
         }
         let config = Config::parse(&text)?;
         let before = (file.0.to_owned(), file.1.clone());
-        Ok(Some((Self { text, before, uid, deadline }, config)))
+        Ok(Some((Self { text, file: candidates, before, uid, deadline }, config)))
     }
 
     /// Forgets what lies in the state directory, if anything does.
@@ -132,7 +141,8 @@ mod tests {
     const TEXT: &str = "[switch.lab]\n";
 
     fn begin(state: &Path, patience: Duration) {
-        Candidate::begin(state, TEXT.into(), Default::default(), 0, patience).unwrap();
+        Candidate::begin(state, (TEXT.into(), TEXT.into()), Default::default(), 0, patience)
+            .unwrap();
     }
 
     fn resume(state: &Path, file: &str) -> Result<Option<(Candidate, Config)>, Lost> {

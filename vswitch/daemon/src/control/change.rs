@@ -13,6 +13,7 @@ use super::{
     candidate::{Candidate, PATIENCE_MAX},
     secrets::{Secrets, SecretsError},
     state::Control,
+    uplinks::UplinkError,
 };
 use crate::config_file::FileError;
 
@@ -62,6 +63,9 @@ pub(crate) enum ChangeError {
     /// Nobody waits so long.
     #[error("a confirmation is waited for 1 s to {} h", PATIENCE_MAX.as_secs() / 3600)]
     Patience,
+    /// An uplink would take the host off the network, or could not be seen not to.
+    #[error(transparent)]
+    Uplink(#[from] UplinkError),
     /// The state directory refuses.
     #[error("cannot keep the configuration in {}: {}", .0.display(), .1)]
     State(PathBuf, io::Error),
@@ -94,19 +98,18 @@ impl Control {
         permanence: Permanence,
         uid: u32,
     ) -> Result<Changed, ChangeError> {
-        let running = edit.apply(&self.running)?;
-        let config = Config::parse(&running).map_err(ChangeError::Outcome)?;
+        let (running, config) = edited(edit, &self.running)?;
         let file = match permanence {
             Permanence::Transient => None,
-            Permanence::Written => {
-                self.file.check_unchanged()?;
-                // The file lacks what was changed transiently: it gets this edit and nothing else.
-                let text = edit.apply(self.file.text())?;
-                Config::parse(&text).map_err(ChangeError::Outcome)?;
-                Some(text)
-            }
+            Permanence::Written => Some(self.edited_file(edit)?),
         };
         self.change(running, config, file, uid).await
+    }
+
+    /// Returns the file with an edit: it lacks what was changed transiently, and gets this and nothing else.
+    pub(super) fn edited_file(&self, edit: &Edit) -> Result<String, ChangeError> {
+        self.file.check_unchanged()?;
+        Ok(edited(edit, self.file.text())?.0)
     }
 
     /// Applies a whole configuration.
@@ -135,13 +138,26 @@ impl Control {
         if !(Duration::from_secs(1)..=PATIENCE_MAX).contains(&patience) {
             return Err(ChangeError::Patience);
         }
+        let file = text.clone();
+        self.stand(text, file, config, patience, uid).await
+    }
+
+    /// Puts a configuration in force that waits for its confirmation, when `file` becomes the file's.
+    pub(super) async fn stand(
+        &mut self,
+        text: String,
+        file: String,
+        config: Config,
+        patience: Duration,
+        uid: u32,
+    ) -> Result<Changed, ChangeError> {
         self.check_settled()?;
         self.file.check_unchanged()?;
         let changes = diff(&self.config, &config);
         let secrets = Secrets::read(&config).whole()?;
         let before = (self.running.clone(), self.config.clone());
         let state = self.state_dir();
-        let candidate = Candidate::begin(state, text.clone(), before, uid, patience)
+        let candidate = Candidate::begin(state, (text.clone(), file), before, uid, patience)
             .map_err(|error| ChangeError::State(state.to_owned(), error))?;
         self.candidate = Some(candidate);
         self.put(text, config, secrets).await;
@@ -154,7 +170,7 @@ impl Control {
     pub(crate) fn confirm(&mut self, uid: u32) -> Result<Changed, ChangeError> {
         let candidate = self.candidate.take().ok_or(ChangeError::NothingPending)?;
         let mut notes = self.config.notes();
-        let written = match self.write(&candidate.text, uid, &mut notes) {
+        let written = match self.write(&candidate.file, uid, &mut notes) {
             Ok(written) => written,
             Err(error) => {
                 self.candidate = Some(candidate);
@@ -292,4 +308,11 @@ impl Control {
             notes: self.config.notes(),
         }
     }
+}
+
+/// Returns a text with an edit, and what it says.
+pub(super) fn edited(edit: &Edit, text: &str) -> Result<(String, Config), ChangeError> {
+    let text = edit.apply(text)?;
+    let config = Config::parse(&text).map_err(ChangeError::Outcome)?;
+    Ok((text, config))
 }

@@ -25,6 +25,7 @@ impl Control {
                     self.open_ports_on(&event.name).await;
                 }
             }
+            Change::Used if self.is_of_an_uplink(event.index) => {}
             Change::Used => {
                 let concerned = |(_, port): &(_, &Port)| port.device_index() == Some(event.index);
                 if let Some((name, _)) = self.ports.iter().find(concerned) {
@@ -66,7 +67,7 @@ impl Control {
     }
 
     /// Takes note of what has changed on the device of an open `netdev` port.
-    async fn follow_device(&mut self, name: &str, index: u32) {
+    pub(super) async fn follow_device(&mut self, name: &str, index: u32) {
         let device = match self.devices.follow(index).await {
             Ok(Some(device)) => device,
             // It is gone, and word of that will come.
@@ -174,7 +175,7 @@ impl Control {
 }
 
 impl Port {
-    fn device_index(&self) -> Option<u32> {
+    pub(super) fn device_index(&self) -> Option<u32> {
         match &self.link {
             Link::Open(Open { device: Some(device), .. }) => Some(device.index),
             _ => None,

@@ -18,6 +18,7 @@ mod state;
 mod tend;
 mod tunnels;
 mod uapi;
+mod uplinks;
 mod view;
 mod wireguard;
 
@@ -30,4 +31,5 @@ pub(crate) use state::{Control, Shared};
 pub(crate) use tend::{Told, tend};
 pub(crate) use tunnels::{Happened, Tunnels};
 pub(crate) use uapi::{device, set};
+pub(crate) use uplinks::adopt;
 pub(crate) use view::{FdbFilter, ViewError};

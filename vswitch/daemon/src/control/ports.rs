@@ -51,18 +51,20 @@ impl Control {
             }
         };
         let secrets = Secrets::read(&config);
+        self.give_back_unless_wanted(&config).await;
         let devices: Vec<&str> =
             config.ports.values().filter(|port| port.enabled).filter_map(device_of).collect();
         for trouble in self.devices.undo_stale(&devices).await {
             tracing::warn!(%trouble, "could not undo what an earlier weftd left on a device");
         }
         self.put(running, config, secrets).await;
+        self.give_back_what_has_no_heir().await;
     }
 
     /// Puts a configuration in force: closes what it does not have or has otherwise, changes the rules for all
     /// at once, then opens what is new. What did not change is not touched.
     pub(super) async fn put(&mut self, running: String, config: Config, secrets: Secrets) {
-        let leaving: Vec<String> = self
+        let mut leaving: Vec<String> = self
             .ports
             .iter()
             .filter(|(name, port)| {
@@ -70,6 +72,7 @@ impl Control {
             })
             .map(|(name, _)| name.clone())
             .collect();
+        self.give_back_leaving(&config, &mut leaving).await;
         let mut closed = Vec::new();
         for name in leaving {
             closed.extend(self.ports.remove(&name).map(|port| (name, port)));
@@ -224,20 +227,25 @@ impl Control {
 
     /// Tries ports again that something stood in the way of which no event tells when it goes, as an address.
     pub(super) async fn retry_failed(&mut self) {
-        let by_device = |port: &Port| device_of(&port.config).is_some();
+        let uplinks: BTreeSet<String> = self.config.uplinks.keys().cloned().collect();
+        // An uplink that failed has its addresses back, and keeps them until something else changes.
+        let by_device =
+            |port: &Port| device_of(&port.config).is_some_and(|device| !uplinks.contains(device));
         self.open_those(|port| by_device(port) && matches!(port.link, Link::Failed(_))).await;
     }
 
     async fn open_those(&mut self, concerned: impl Fn(&Port) -> bool) {
-        let closed: Vec<String> = self
+        let closed = self
             .ports
             .iter()
             .filter(|(_, port)| port.config.enabled && !matches!(port.link, Link::Open(_)))
-            .filter(|(_, port)| concerned(port))
-            .map(|(name, _)| name.clone())
-            .collect();
+            .filter(|(_, port)| concerned(port) || self.heir_of(port).is_some_and(&concerned));
+        let mut closed: Vec<(bool, String)> =
+            closed.map(|(name, port)| (self.heir_of(port).is_some(), name.clone())).collect();
+        // Heirs before those whose addresses they take.
+        closed.sort();
         let mut opened = false;
-        for name in closed {
+        for (_, name) in closed {
             opened |= self.open_port(&name).await;
         }
         if opened {
@@ -251,11 +259,14 @@ impl Control {
         let (id, kind, mtu) = (port.id, port.config.kind.clone(), port.config.mtu);
         let mut queues = None;
         let result = match &kind {
-            PortType::Netdev { device, io: NetdevIo::Packet } => self.open_netdev(device).await,
-            PortType::Netdev { device, io: NetdevIo::Xdp } => {
-                queues = self.devices.queues(device).await;
-                self.open_xdp(name, device).await
-            }
+            PortType::Netdev { device, io } => match self.adopt(device).await {
+                Err(link) => Err(link),
+                Ok(()) if *io == NetdevIo::Packet => self.open_netdev(device).await,
+                Ok(()) => {
+                    queues = self.devices.queues(device).await;
+                    self.open_xdp(name, device).await
+                }
+            },
             PortType::Tap { device, queues } => self.open_tap(device, *queues, mtu).await,
             PortType::Stream(socket) | PortType::VhostUser { socket, .. } => {
                 Err(self.open_socket(name, socket))
@@ -267,10 +278,14 @@ impl Control {
                 if let Some(Port { link: Link::Open(open), .. }) = self.ports.get_mut(name) {
                     open.queues = queues;
                 }
+                self.fill_heir(name).await;
                 true
             }
             Err(link) => {
                 self.settle(name, link);
+                if let PortType::Netdev { device, .. } = &kind {
+                    self.give_back(device).await;
+                }
                 false
             }
         }
@@ -387,6 +402,7 @@ impl Control {
 
     /// Closes every port and undoes what was changed on devices.
     pub(crate) async fn shut_down(&mut self) {
+        self.give_back_leaving(&Config::default(), &mut Vec::new()).await;
         self.config.ports.clear();
         self.end_tunnels().await;
         self.uapi.put(&BTreeSet::new());
@@ -409,7 +425,7 @@ pub(super) fn device_of(config: &PortConfig) -> Option<&str> {
     }
 }
 
-fn refused(refusal: Refusal) -> Link {
+pub(super) fn refused(refusal: Refusal) -> Link {
     match refusal {
         Refusal::Missing(_) => Link::Waiting(refusal.to_string()),
         Refusal::Unsuitable { .. } | Refusal::Io(_) => Link::Failed(refusal.to_string()),

@@ -21,6 +21,7 @@ use super::{
     history::History,
     sockets::SocketTask,
     tunnels::{TunnelPort, Tunnels},
+    uplinks::Uplinks,
     wireguard::Adapters,
 };
 use crate::{
@@ -58,6 +59,7 @@ pub(crate) struct Control {
     pub(super) devices: Devices,
     pub(super) tunnels: Tunnels,
     pub(super) adapters: Adapters,
+    pub(super) uplinks: Uplinks,
     /// Where `wg` finds the adapters.
     pub(super) uapi: Sockets,
     pub(super) started: Timestamp,
@@ -166,6 +168,7 @@ impl Control {
             devices,
             tunnels,
             adapters: Adapters::default(),
+            uplinks: Uplinks::default(),
             uapi,
             started: clock::now(),
             generations: 0,

@@ -43,6 +43,7 @@ pub(crate) async fn tend(control: Shared, told: Told) {
                 let mut control = control.lock().await;
                 control.sweep();
                 control.tell_moves();
+                control.settle_uplinks().await;
                 control.retry_failed().await;
                 control.follow_queues().await;
                 control.take_back_overdue().await;

@@ -214,7 +214,7 @@ fn failed(what: &str) -> Refusal {
 fn refusal(error: &ChangeError) -> Refusal {
     let errno = match error {
         ChangeError::File(_) => EROFS,
-        ChangeError::ConfirmPending(_) => EBUSY,
+        ChangeError::ConfirmPending(_) | ChangeError::Uplink(_) => EBUSY,
         ChangeError::Edit(EditError::Layout { .. })
         | ChangeError::Revision { .. }
         | ChangeError::State(..) => EIO,

@@ -6,7 +6,9 @@
 //! the drop in front of the host's stack stays on the device until [`Devices::release`] or
 //! [`Devices::undo_stale`] takes it off. A daemon that starts again claims again and finds it all done.
 
+mod belongings;
 mod claim;
+mod gateway;
 mod hold;
 mod ipv6;
 mod journal;
@@ -19,6 +21,7 @@ mod stripping;
 mod suitable;
 mod told;
 mod undo;
+mod uplink;
 mod watch;
 
 #[cfg(test)]
@@ -31,12 +34,15 @@ use tokio::sync::{Mutex, mpsc};
 use weft_ports::link::{Links, Queues};
 use weft_vlan::MacAddr;
 
+pub(crate) use gateway::Gateways;
 use hold::Holds;
 use journal::{Journal, Purpose, Record};
 use netlink::{Failure, Netlink};
 pub(crate) use room::TWO_TAGS;
 use stripping::Tags;
 use told::Link;
+pub(crate) use uplink::Carried;
+use uplink::Register;
 pub(crate) use watch::{Change, LinkEvent, LinkState};
 
 /// What a device is to be.
@@ -145,6 +151,7 @@ fn state_dir<'a>(device: &'a str) -> impl Fn(io::Error) -> Refusal + 'a {
 pub(crate) struct Devices {
     netlink: Netlink,
     journal: Journal,
+    uplinks: Register,
     holds: Holds,
     /// A claim reads, records and changes; two of them must not interleave.
     turn: Mutex<()>,
@@ -165,7 +172,11 @@ impl Devices {
             step: format!("cannot open the device records in {}", state_dir.display()),
             cause: error.to_string(),
         })?;
-        Ok(Self { netlink, journal, holds: Holds::default(), turn: Mutex::new(()) })
+        let uplinks = Register::open(state_dir).await.map_err(|error| Trouble {
+            step: format!("cannot open the records of uplinks in {}", state_dir.display()),
+            cause: error.to_string(),
+        })?;
+        Ok(Self { netlink, journal, uplinks, holds: Holds::default(), turn: Mutex::new(()) })
     }
 
     /// Makes a device ready to be a port. A claim that a former daemon left goes on as it was.

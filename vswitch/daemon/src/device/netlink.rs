@@ -18,6 +18,7 @@ use rtnetlink::{
     sys::AsyncSocket,
 };
 use rustix::io::Errno;
+use weft_vlan::MacAddr;
 
 use super::told::{Address, Link, Route};
 
@@ -49,7 +50,8 @@ impl Failure {
         Self { errno: Errno::from_raw_os_error(error.raw_code().abs()), said }
     }
 
-    fn own(errno: Errno, said: &str) -> Self {
+    /// Returns a failure that the kernel did not tell.
+    pub(super) fn own(errno: Errno, said: &str) -> Self {
         Self { errno, said: Some(said.into()) }
     }
 }
@@ -136,22 +138,34 @@ impl Netlink {
 
     /// Returns the addresses of a device.
     pub(super) async fn addresses(&self, index: u32) -> Result<Vec<Address>, Failure> {
+        let messages = self.address_messages(index).await?;
+        Ok(messages.iter().filter_map(Address::read).collect())
+    }
+
+    /// Returns the addresses of a device as the kernel tells them.
+    pub(super) async fn address_messages(
+        &self,
+        index: u32,
+    ) -> Result<Vec<AddressMessage>, Failure> {
         let mut query = AddressMessage::default();
         query.header.index = index;
         let answers = self.dump(RouteNetlinkMessage::GetAddress(query)).await?;
-        Ok(answers
-            .iter()
-            .filter_map(|answer| match answer {
-                RouteNetlinkMessage::NewAddress(message) if message.header.index == index => {
-                    Address::read(message)
-                }
-                _ => None,
-            })
-            .collect())
+        let messages = answers.into_iter().filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewAddress(message) if message.header.index == index => {
+                Some(message)
+            }
+            _ => None,
+        });
+        Ok(messages.collect())
     }
 
     /// Returns the IPv4 and IPv6 routes of every table whose way, or one of whose ways, is a device.
     pub(super) async fn routes(&self, index: u32) -> Result<Vec<Route>, Failure> {
+        Ok(self.route_messages(index).await?.iter().map(Route::read).collect())
+    }
+
+    /// Returns the same as the kernel tells them.
+    pub(super) async fn route_messages(&self, index: u32) -> Result<Vec<RouteMessage>, Failure> {
         let mut routes = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut query = RouteMessage::default();
@@ -163,8 +177,8 @@ impl Netlink {
                 Err(failure) if failure.is(Errno::OPNOTSUPP) => continue,
                 Err(failure) => return Err(failure),
             };
-            routes.extend(answers.iter().filter_map(|answer| match answer {
-                RouteNetlinkMessage::NewRoute(message) => Some(Route::read(message)),
+            routes.extend(answers.into_iter().filter_map(|answer| match answer {
+                RouteNetlinkMessage::NewRoute(message) => Some(message),
                 _ => None,
             }));
         }
@@ -187,6 +201,14 @@ impl Netlink {
         let mut change = LinkMessage::default();
         change.header.index = index;
         change.attributes.push(LinkAttribute::Mtu(mtu));
+        self.tell(RouteNetlinkMessage::SetLink(change), 0).await
+    }
+
+    /// Sets a device's MAC address.
+    pub(super) async fn set_mac(&self, index: u32, mac: MacAddr) -> Result<(), Failure> {
+        let mut change = LinkMessage::default();
+        change.header.index = index;
+        change.attributes.push(LinkAttribute::Address(mac.octets().to_vec()));
         self.tell(RouteNetlinkMessage::SetLink(change), 0).await
     }
 
@@ -244,7 +266,8 @@ impl Netlink {
         self.request(change, NLM_F_ACK | flags).await.map(drop)
     }
 
-    async fn request(
+    /// Sends a request and returns what the kernel says to it.
+    pub(super) async fn request(
         &self,
         message: RouteNetlinkMessage,
         flags: u16,

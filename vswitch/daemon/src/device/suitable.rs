@@ -37,6 +37,30 @@ pub(super) async fn check_netdev(
     netlink: &Netlink,
     link: &Link,
 ) -> Result<Vec<LinkLocal>, Refusal> {
+    check_free(netlink, link).await?;
+    let name = &link.name;
+    let addresses =
+        netlink.addresses(link.index).await.map_err(context(name, "look at its addresses"))?;
+    if let Some(own) = addresses.iter().find(|address| link_local(address, link.mac).is_none()) {
+        let own = format!("{}/{}", own.ip, own.prefix);
+        let reason = format!(
+            "has the address {own}; remove it first: ip address del {own} dev {name}; or adopt it, with its addresses: weftctl uplink adopt {name} --port PORT"
+        );
+        return Err(refuse(name, reason));
+    }
+    let routes = netlink.routes(link.index).await.map_err(context(name, "look at its routes"))?;
+    if let Some(route) = routes.iter().find(|route| !goes_with_the_link(route)) {
+        let destination = describe_destination(route);
+        let reason = format!(
+            "is the way of the route {destination}; remove it first: ip route del {destination} dev {name}"
+        );
+        return Err(refuse(name, reason));
+    }
+    Ok(link_locals(&addresses, link.mac))
+}
+
+/// Checks that a device carries Ethernet frames, and none of another device's.
+pub(super) async fn check_free(netlink: &Netlink, link: &Link) -> Result<(), Refusal> {
     let name = &link.name;
     if link.loopback {
         return Err(refuse(name, "is the loopback device".into()));
@@ -56,23 +80,12 @@ pub(super) async fn check_netdev(
             format!("carries the {kind} device {upper}; remove it first: ip link del {upper}"),
         ));
     }
-    let addresses =
-        netlink.addresses(link.index).await.map_err(context(name, "look at its addresses"))?;
-    if let Some(own) = addresses.iter().find(|address| link_local(address, link.mac).is_none()) {
-        let own = format!("{}/{}", own.ip, own.prefix);
-        let reason =
-            format!("has the address {own}; remove it first: ip address del {own} dev {name}");
-        return Err(refuse(name, reason));
-    }
-    let routes = netlink.routes(link.index).await.map_err(context(name, "look at its routes"))?;
-    if let Some(route) = routes.iter().find(|route| !goes_with_the_link(route)) {
-        let destination = describe_destination(route);
-        let reason = format!(
-            "is the way of the route {destination}; remove it first: ip route del {destination} dev {name}"
-        );
-        return Err(refuse(name, reason));
-    }
-    Ok(link_locals(&addresses, link.mac))
+    Ok(())
+}
+
+/// Tells whether the kernel made an address by itself, for the link alone.
+pub(super) fn is_kernels(address: &Address, mac: Option<MacAddr>) -> bool {
+    link_local(address, mac).is_some()
 }
 
 /// Picks the link-local addresses that the kernel made by itself.
