@@ -15,16 +15,28 @@ use std::{
 use crate::{Host, Namespace, PATIENCE, until_some};
 
 const CHUNK: usize = 64 * 1024;
-/// Between two chunks: fast enough to fill the path, slow enough to leave the machine to others.
-const PAUSE: Duration = Duration::from_millis(2);
 /// How long a stream may stand still: a path's loss is noticed only after some, and TCP waits ever longer.
 const STANDSTILL: Duration = Duration::from_secs(60);
 /// A prime, so that no length of a segment makes a shifted stream look right.
 const PERIOD: u64 = 251;
 
+/// How a stream is written.
+#[derive(Clone, Copy)]
+struct Pace {
+    chunk: usize,
+    /// Between two chunks.
+    pause: Duration,
+}
+
+/// Fast enough to fill the path, slow enough to leave the machine to others.
+const FULL: Pace = Pace { chunk: CHUNK, pause: Duration::from_millis(2) };
+/// Something is always on its way, and dozens of them leave the machine to others.
+const TRICKLE: Pace = Pace { chunk: 4096, pause: Duration::from_millis(40) };
+
 /// A running stream.
 #[derive(Debug)]
 pub struct Flow {
+    to: SocketAddr,
     arrived: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     writer: Option<JoinHandle<u64>>,
@@ -55,7 +67,7 @@ impl Flow {
             .enter(|| TcpStream::connect_timeout(&target, PATIENCE))
             .expect("the hosts can connect");
         let (receiver, _) = listener.accept().expect("a connection that was made is there");
-        Self::over(sender, receiver)
+        Self::over(target, sender, receiver, FULL)
     }
 
     /// Starts a stream from a namespace to somebody who sends back what comes and hangs up at its end; what comes back is
@@ -65,12 +77,26 @@ impl Flow {
     /// When they cannot connect.
     #[track_caller]
     pub fn echoed(from: &Namespace, by: SocketAddr) -> Self {
-        let sender = from.enter(|| until_some("an echo", || TcpStream::connect(by).ok()));
-        let receiver = sender.try_clone().expect("a socket can be cloned");
-        Self::over(sender, receiver)
+        Self::echoed_at(FULL, from, by)
     }
 
-    fn over(mut sender: TcpStream, mut receiver: TcpStream) -> Self {
+    /// Starts a stream as [`Flow::echoed`] does that never fills its path: a hundred kilobytes a second.
+    ///
+    /// # Panics
+    /// When they cannot connect.
+    #[track_caller]
+    pub fn trickle(from: &Namespace, by: SocketAddr) -> Self {
+        Self::echoed_at(TRICKLE, from, by)
+    }
+
+    #[track_caller]
+    fn echoed_at(pace: Pace, from: &Namespace, by: SocketAddr) -> Self {
+        let sender = from.enter(|| until_some("an echo", || TcpStream::connect(by).ok()));
+        let receiver = sender.try_clone().expect("a socket can be cloned");
+        Self::over(by, sender, receiver, pace)
+    }
+
+    fn over(to: SocketAddr, mut sender: TcpStream, mut receiver: TcpStream, pace: Pace) -> Self {
         receiver.set_read_timeout(Some(STANDSTILL)).expect("a read can have an end");
         sender.set_write_timeout(Some(STANDSTILL)).expect("a write can have an end");
         let (arrived, stop) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
@@ -78,9 +104,9 @@ impl Flow {
         let writer = thread::spawn(move || {
             let mut sent = 0;
             while !stopped.load(Relaxed) {
-                sender.write_all(&pattern(sent, CHUNK)).expect("the stream stands still");
-                sent += CHUNK as u64;
-                thread::sleep(PAUSE);
+                sender.write_all(&pattern(sent, pace.chunk)).expect("the stream stands still");
+                sent += pace.chunk as u64;
+                thread::sleep(pace.pause);
             }
             sender.shutdown(Shutdown::Write).expect("a stream can be ended");
             sent
@@ -98,7 +124,7 @@ impl Flow {
                 count.store(at, Relaxed);
             }
         });
-        Self { arrived, stop, writer: Some(writer), reader: Some(reader) }
+        Self { to, arrived, stop, writer: Some(writer), reader: Some(reader) }
     }
 
     /// Returns how many bytes have arrived, each right.
@@ -112,10 +138,26 @@ impl Flow {
     /// When they do not.
     #[track_caller]
     pub fn wait_for(&self, more: u64) {
-        let (wanted, deadline) = (self.arrived() + more, Instant::now() + STANDSTILL);
+        self.wait_until(self.arrived() + more, Instant::now() + STANDSTILL);
+    }
+
+    /// Waits until so many more bytes have arrived of each of these streams, which go on beside each other.
+    ///
+    /// # Panics
+    /// When they do not.
+    #[track_caller]
+    pub fn wait_for_all(flows: &[Self], more: u64) {
+        let wanted: Vec<_> = flows.iter().map(|flow| flow.arrived() + more).collect();
+        let deadline = Instant::now() + STANDSTILL;
+        flows.iter().zip(wanted).for_each(|(flow, wanted)| flow.wait_until(wanted, deadline));
+    }
+
+    #[track_caller]
+    fn wait_until(&self, wanted: u64, deadline: Instant) {
         while self.arrived() < wanted {
             let ended = self.reader.as_ref().is_none_or(JoinHandle::is_finished);
-            assert!(!ended && Instant::now() < deadline, "the stream ends at {}", self.arrived());
+            let is_late = Instant::now() >= deadline;
+            assert!(!ended && !is_late, "the stream to {} ends at {}", self.to, self.arrived());
             thread::sleep(Duration::from_millis(5));
         }
     }

@@ -4,10 +4,12 @@
 //! ```text
 //!   site a ── 10.99.0.200:51900 (towards a) ─ nat ─ 10.99.0.200:random (towards the far end) ── site b
 //! ```
+//!
+//! A second one on the same path is 10.99.0.201, and so on; over IPv6 they are fd99::200, fd99::201.
 
 use std::{
     io::ErrorKind,
-    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -18,7 +20,6 @@ use std::{
 
 use crate::Namespace;
 
-const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 200);
 const TOWARDS_SITE: u16 = 51_900;
 /// How often a thread looks whether it is to end, or the mapping is another.
 const GLANCE: Duration = Duration::from_millis(20);
@@ -27,22 +28,32 @@ const GLANCE: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Nat {
     space: Namespace,
+    address: IpAddr,
     mapping: Arc<Mutex<Arc<UdpSocket>>>,
+    /// Where the site was heard last.
+    site: Arc<Mutex<Option<SocketAddr>>>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Nat {
-    /// Puts a translator onto a path, through which whoever sends to it reaches `far`.
+    /// Puts a translator of this number onto a path, through which whoever sends to it reaches `far`.
     #[track_caller]
-    pub(crate) fn open(path: &Namespace, far: SocketAddr) -> Self {
+    pub(crate) fn open(path: &Namespace, number: u8, far: SocketAddr) -> Self {
         let space = Namespace::new();
-        path.run(&format!("ip link add to-nat type veth peer name under netns {}", space.path()));
-        path.run("ip link set to-nat master bridge up");
-        space.run(&format!("ip addr add {ADDRESS}/24 dev under"));
+        let link = format!("to-nat{number}");
+        path.run(&format!("ip link add {link} type veth peer name under netns {}", space.path()));
+        path.run(&format!("ip link set {link} master bridge up"));
+        let (address, len): (IpAddr, u8) = if far.is_ipv4() {
+            (Ipv4Addr::new(10, 99, 0, 200 + number).into(), 24)
+        } else {
+            space.run("sysctl -qw net.ipv6.conf.under.disable_ipv6=0");
+            (Ipv6Addr::new(0xfd99, 0, 0, 0, 0, 0, 0, 0x200 + u16::from(number)).into(), 64)
+        };
+        space.run(&format!("ip addr add {address}/{len} dev under nodad"));
         space.run("ip link set under up");
-        let inside = Arc::new(bind(&space, TOWARDS_SITE));
-        let mapping = Arc::new(Mutex::new(Arc::new(bind(&space, 0))));
+        let inside = Arc::new(bind(&space, (address, TOWARDS_SITE)));
+        let mapping = Arc::new(Mutex::new(Arc::new(bind(&space, (address, 0)))));
         let (stop, site) =
             (Arc::<AtomicBool>::default(), Arc::<Mutex<Option<SocketAddr>>>::default());
         let (towards, known, outside, stopped) =
@@ -57,25 +68,30 @@ impl Nat {
                 },
             );
         });
-        let (outside, stopped) = (mapping.clone(), stop.clone());
+        let (known, outside, stopped) = (site.clone(), mapping.clone(), stop.clone());
         let back = thread::spawn(move || {
             relay(
                 &stopped,
                 || current(&outside),
                 |bytes, from| {
-                    let site = *site.lock().unwrap_or_else(PoisonError::into_inner);
+                    let site = *known.lock().unwrap_or_else(PoisonError::into_inner);
                     if let Some(site) = site.filter(|_| from == far) {
                         let _ = inside.send_to(bytes, site);
                     }
                 },
             );
         });
-        Self { space, mapping, stop, threads: vec![out, back] }
+        Self { space, address, mapping, site, stop, threads: vec![out, back] }
+    }
+
+    /// Has what comes from the far end reach this site before it has said anything, as through a port that was opened.
+    pub fn open_to(&self, site: SocketAddr) {
+        *self.site.lock().unwrap_or_else(PoisonError::into_inner) = Some(site);
     }
 
     /// Returns where the site behind it sends to.
     pub fn inside(&self) -> SocketAddr {
-        (ADDRESS, TOWARDS_SITE).into()
+        (self.address, TOWARDS_SITE).into()
     }
 
     /// Returns where the far end sees the site.
@@ -88,7 +104,7 @@ impl Nat {
 
     /// Forgets the mapping: the site leaves by another port from now on, and what is sent to the old one is lost.
     pub fn forget(&self) {
-        let next = Arc::new(bind(&self.space, 0));
+        let next = Arc::new(bind(&self.space, (self.address, 0)));
         *self.mapping.lock().unwrap_or_else(PoisonError::into_inner) = next;
     }
 }
@@ -102,8 +118,8 @@ impl Drop for Nat {
     }
 }
 
-fn bind(space: &Namespace, port: u16) -> UdpSocket {
-    let socket = space.enter(|| UdpSocket::bind((ADDRESS, port))).expect("a port is free");
+fn bind(space: &Namespace, to: (IpAddr, u16)) -> UdpSocket {
+    let socket = space.enter(|| UdpSocket::bind(to)).expect("a port is free");
     socket.set_read_timeout(Some(GLANCE)).expect("a read can have an end");
     socket
 }

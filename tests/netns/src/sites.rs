@@ -12,6 +12,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU8, Ordering::Relaxed},
 };
 
 use serde_json::Value;
@@ -72,7 +73,7 @@ impl Underlay {
         path.run("ip link add bridge type bridge");
         path.run("ip link set bridge up");
         let sites = (0..self.sites).map(|index| Site::new(self, &path, index)).collect();
-        Sites { path, sites }
+        Sites { path, sites, translators: AtomicU8::new(0) }
     }
 }
 
@@ -81,6 +82,8 @@ impl Underlay {
 pub struct Sites {
     path: Namespace,
     sites: Vec<Site>,
+    /// How many were put onto the path.
+    translators: AtomicU8,
 }
 
 impl Sites {
@@ -142,7 +145,7 @@ impl Sites {
     /// Puts a translator of addresses onto the path, through which this address is reached, and only this one answers.
     #[track_caller]
     pub fn nat_towards(&self, far: SocketAddr) -> Nat {
-        Nat::open(&self.path, far)
+        Nat::open(&self.path, self.translators.fetch_add(1, Relaxed), far)
     }
 
     /// Lets the path carry less than the sites' own devices say: what is larger vanishes without a word.
@@ -208,15 +211,7 @@ impl Site {
         let link = format!("to-{letter}");
         let space = lab.switch();
         space.run(&format!("ip link add under type veth peer name {link} netns {}", path.path()));
-        let last = u16::try_from(index).expect("there are few sites") + 1;
-        let (address, length): (IpAddr, u8) = match underlay.version {
-            Version::V4 => (Ipv4Addr::from(0x0a63_0000 | u32::from(last)).into(), 24),
-            Version::V6 => (Ipv6Addr::new(0xfd99, 0, 0, 0, 0, 0, 0, last).into(), 64),
-        };
-        if underlay.version == Version::V6 {
-            space.run("sysctl -qw net.ipv6.conf.under.disable_ipv6=0");
-        }
-        space.run(&format!("ip addr add {address}/{length} dev under nodad"));
+        let address = add_address(space, underlay.version, index);
         space.run(&format!("ip link set under mtu {} up", underlay.mtu));
         path.run(&format!("ip link set {link} master bridge"));
         path.run(&format!("ip link set {link} mtu {} up", underlay.mtu));
@@ -250,6 +245,12 @@ impl Site {
     /// Returns its address on the underlay.
     pub fn address(&self) -> IpAddr {
         self.address
+    }
+
+    /// Gives it its address of another version as well, and returns that.
+    #[track_caller]
+    pub fn add_address(&self, version: Version) -> IpAddr {
+        add_address(self.space(), version, self.index)
     }
 
     /// Returns where its tunnels listen.
@@ -362,4 +363,19 @@ impl Site {
             Some(self.peer_named(name)).filter(|peer| peer["state"] == state)
         })
     }
+}
+
+/// Gives a site on the underlay its address of a version.
+#[track_caller]
+fn add_address(space: &Namespace, version: Version, index: usize) -> IpAddr {
+    let last = u16::try_from(index).expect("there are few sites") + 1;
+    let (address, length): (IpAddr, u8) = match version {
+        Version::V4 => (Ipv4Addr::from(0x0a63_0000 | u32::from(last)).into(), 24),
+        Version::V6 => (Ipv6Addr::new(0xfd99, 0, 0, 0, 0, 0, 0, last).into(), 64),
+    };
+    if version == Version::V6 {
+        space.run("sysctl -qw net.ipv6.conf.under.disable_ipv6=0");
+    }
+    space.run(&format!("ip addr add {address}/{length} dev under nodad"));
+    address
 }
