@@ -6,6 +6,7 @@
 mod bed;
 mod binaries;
 mod client;
+mod crowd;
 mod ctl;
 mod daemon;
 mod flood;
@@ -35,6 +36,7 @@ mod wire;
 
 pub use bed::{Bed, Delivery, Kind, Member};
 pub use client::{Client, ClientKey, Program, pings, preshared_key};
+pub use crowd::{Caller, Crowd, Implementation, Stock};
 pub use ctl::{Ctl, Output};
 pub use daemon::Daemon;
 pub use flood::Flood;
