@@ -2,7 +2,9 @@
 //! whatever the test wants, in its session and outside. WireGuard paper §5.4.
 
 use std::{
+    io::IoSlice,
     net::UdpSocket,
+    os::fd::AsRawFd,
     time::{Duration, Instant},
 };
 
@@ -14,6 +16,7 @@ use boringtun::{
     noise::{Tunn, TunnResult},
     x25519,
 };
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg, setsockopt, sockopt};
 use weft_vpn::{PrivateKey, PublicKey};
 
 use crate::{ClientKey, PATIENCE, Site};
@@ -22,6 +25,8 @@ const INITIATION: u8 = 1;
 const RESPONSE: u8 = 2;
 /// Bytes of a record that brings nothing.
 const KEEPALIVE: usize = 32;
+/// What may wait to be read; a system without further limits of its own allows as much.
+const BUFFER: usize = 212_992;
 /// How long an answer may take before it is asked for again.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -45,6 +50,7 @@ impl Forger {
         let socket = socket.expect("a site has its address");
         place.space().enter(|| socket.connect(of.endpoint())).expect("the sites have a link");
         socket.set_read_timeout(Some(LOOK)).expect("a read can have an end");
+        setsockopt(&socket, sockopt::RcvBuf, &BUFFER).expect("a socket has a buffer");
         let private = x25519::StaticSecret::from(*private.as_bytes());
         let public = x25519::PublicKey::from(*server.as_bytes());
         let tunn = Tunn::new(private, public, None, None, 1, None);
@@ -55,6 +61,17 @@ impl Forger {
     #[track_caller]
     pub fn send(&self, datagram: &[u8]) {
         self.socket.send(datagram).expect("the underlay takes it");
+    }
+
+    /// Sends datagrams of one length as one message, which the kernel cuts where it has to.
+    #[track_caller]
+    pub fn send_together(&self, datagrams: &[Vec<u8>]) {
+        let len = u16::try_from(datagrams[0].len()).expect("a datagram's length");
+        let all = datagrams.concat();
+        let cut = [ControlMessage::UdpGsoSegments(&len)];
+        let message = [IoSlice::new(&all)];
+        let sent = sendmsg::<()>(self.socket.as_raw_fd(), &message, &cut, MsgFlags::empty(), None);
+        assert_eq!(sent, Ok(all.len()), "the underlay takes it");
     }
 
     /// Makes an initiation, newer than all before.

@@ -100,6 +100,16 @@ impl Namespace {
         text
     }
 
+    /// Returns a counter of the namespace's stack, say `TcpInCsumErrors` or `Udp6InDatagrams`.
+    ///
+    /// # Panics
+    /// When there is none of this name.
+    #[track_caller]
+    pub fn counter(&self, name: &str) -> u64 {
+        let text = self.run("cat /proc/net/snmp /proc/net/snmp6 /proc/net/netstat");
+        find_counter(&text, name).unwrap_or_else(|| panic!("no counter {name} in\n{text}"))
+    }
+
     /// Tells whether a device of this name is there.
     pub fn has_device(&self, device: &str) -> bool {
         self.exec(&format!("ip link show dev {device}")).status.success()
@@ -110,4 +120,22 @@ impl Default for Namespace {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn find_counter(text: &str, name: &str) -> Option<u64> {
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        if let Some((group, names)) = line.split_once(": ") {
+            let values = lines.next()?.split_once(": ")?.1;
+            let mut pairs = names.split_whitespace().zip(values.split_whitespace());
+            if let Some((_, value)) = pairs.find(|(field, _)| format!("{group}{field}") == name) {
+                return value.parse().ok();
+            }
+        } else if let Some((field, value)) = line.split_once(char::is_whitespace)
+            && field == name
+        {
+            return value.trim().parse().ok();
+        }
+    }
+    None
 }
