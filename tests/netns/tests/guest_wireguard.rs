@@ -1,20 +1,27 @@
 //! The kernel's own WireGuard, in a real guest, reaches a VLAN over a VLAN: whoever begins the handshake, IPv4 and IPv6
-//! inside, and from another address in the middle.
+//! inside and outside, and from another address afterwards.
 //!
 //! ```text
-//!   guest: eth0 192.0.2.2 ── tapg ─ netdev, access 20 ┐
-//!          wg0 10.10.0.201, fd10::201                 ┼ switch
-//!   weftd, 192.0.2.1 ─────── under ─ tap, access 20 ──┤
-//!     wireguard.road 10.10.0.1, fd10::1, access 10 ───┤
-//!   web, 10.10.0.5, fd10::5 ── taph ─ tap, access 10 ─┘
+//!   guest: eth0 192.0.2.2, fd92::2 ── tapg ─ netdev, access 20 ┐
+//!          wg0 10.10.0.201, fd10::201                          ┼ switch
+//!   weftd, 192.0.2.1, fd92::1 ─────── under ─ tap, access 20 ──┤
+//!     wireguard.road 10.10.0.1, fd10::1, access 10 ────────────┤
+//!   web, 10.10.0.5, fd10::5 ── taph ─ tap, access 10 ──────────┘
 //! ```
 
 use std::fs;
 
-use weft_netns::{ClientKey, Daemon, Guest, GuestNic, Host, Lab, pings, until};
+use weft_netns::{Caller, ClientKey, Daemon, Guest, GuestNic, Host, Lab, pings, until};
 
 const NETWORKS: &str = "10.10.0.0/24,fd10::/64";
 const INSIDE: &str = "10.10.0.201/32,fd10::201/128";
+/// Who calls whom, and where the other is; then where the guest's address changes to.
+const TABLE: [(Caller, &str, [&str; 2]); 4] = [
+    (Caller::Client, "192.0.2.1:51820", ["192.0.2.2/24", "192.0.2.3/24"]),
+    (Caller::Adapter, "192.0.2.3:51821", ["192.0.2.3/24", "192.0.2.4/24"]),
+    (Caller::Client, "[fd92::1]:51820", ["fd92::2/64", "fd92::3/64"]),
+    (Caller::Adapter, "[fd92::3]:51821", ["fd92::3/64", "fd92::4/64"]),
+];
 
 fn start(lab: &Lab, adapter: &ClientKey, client: &ClientKey) -> Daemon {
     let daemon = lab.daemon(&format!(
@@ -22,14 +29,16 @@ fn start(lab: &Lab, adapter: &ClientKey, client: &ClientKey) -> Daemon {
          [port.under]\ntype = \"tap\"\ndevice = \"under\"\nvlan = {{ access = 20 }}\n\
          [port.web]\ntype = \"tap\"\ndevice = \"taph\"\nvlan = {{ access = 10 }}\n\
          [wireguard.road]\nvlan = 10\naddress = [\"10.10.0.1/24\", \"fd10::1/64\"]\n\
-         listen = \"0.0.0.0:51820\"\nprivate-key-file = \"{}\"\n\
+         listen = \"[::]:51820\"\nprivate-key-file = \"{}\"\n\
          [wireguard.road.peer.guest]\npublic-key = \"{}\"\n\
          allowed-ips = [\"10.10.0.201/32\", \"fd10::201/128\"]\n",
         adapter.file().display(),
         client.public()
     ));
     until("the daemon makes a device", || lab.switch().has_device("under"));
+    lab.switch().run("sysctl -qw net.ipv6.conf.under.disable_ipv6=0");
     lab.switch().run("ip addr add 192.0.2.1/24 dev under");
+    lab.switch().run("ip addr add fd92::1/64 dev under nodad");
     lab.switch().run("ip link set under up");
     daemon
 }
@@ -52,9 +61,13 @@ fn reach_each_other(guest: &mut Guest, web: &Host) {
     for address in ["10.10.0.201", "fd10::201"] {
         until(&format!("the host reaches {address}"), || pings(web.space(), address));
     }
+}
+
+/// TCP both ways, over IPv4 and IPv6 inside.
+fn streams_cross(guest: &mut Guest, web: &Host) {
     for arguments in ["10.10.0.5", "10.10.0.5 -R", "fd10::5", "fd10::5 -R"] {
         let server = web.iperf_server();
-        let report = guest.iperf(&format!("-t 1 -c {arguments}"));
+        let report = guest.iperf(&format!("-n 4M -c {arguments}"));
         assert!(report.contains("receiver"), "{report}");
         drop(server);
     }
@@ -71,27 +84,36 @@ fn the_kernels_wireguard_reaches_the_vlan() {
     let nic = GuestNic::VirtioTap { device: "tapg".into(), mac: "52:54:00:00:00:01" };
     let mut guest = Guest::boot(&lab, "g", &[nic]);
     daemon.ctl().wait_for_state("g", "up");
-    guest.set_address("192.0.2.2/24");
-    guest.wait_for_ping("192.0.2.1");
-
-    connect(&mut guest, &client, &adapter, "endpoint 192.0.2.1:51820");
-    reach_each_other(&mut guest, &web);
-
-    // The session goes along to another address.
-    let before = guest.run("wg show wg0 latest-handshakes");
-    guest.run("ip addr del 192.0.2.2/24 dev eth0 && ip addr add 192.0.2.3/24 dev eth0");
-    reach_each_other(&mut guest, &web);
-    assert_eq!(guest.run("wg show wg0 latest-handshakes"), before);
-    let shown = daemon.ctl().json("wireguard show road");
-    assert_eq!(shown["peers"][0]["endpoint"], "192.0.2.3:51821", "{shown}");
-
-    // The other way round: the adapter knows where the guest is, the guest knows nothing.
-    guest.run("ip link del wg0");
+    guest.run("ip link set eth0 up");
     let peer = format!("set road peer {}", client.public());
-    assert!(daemon.wg(&format!("{peer} remove")).status.success());
-    connect(&mut guest, &client, &adapter, "");
-    let words = format!("{peer} allowed-ips {INSIDE} endpoint 192.0.2.3:51821");
-    assert!(daemon.wg(&words).status.success());
-    until("the host reaches the guest", || web.pings("10.10.0.201"));
-    reach_each_other(&mut guest, &web);
+
+    for (caller, other, [address, moved]) in TABLE {
+        guest.run(&format!("ip addr replace {address} dev eth0 nodad"));
+        match caller {
+            Caller::Client => connect(&mut guest, &client, &adapter, &format!("endpoint {other}")),
+            // The adapter knows where the guest is, the guest knows nothing.
+            Caller::Adapter => {
+                connect(&mut guest, &client, &adapter, "");
+                let words = format!("{peer} allowed-ips {INSIDE} endpoint {other}");
+                assert!(daemon.wg(&words).status.success());
+                until("the host reaches the guest", || web.pings("10.10.0.201"));
+            }
+        }
+        reach_each_other(&mut guest, &web);
+        streams_cross(&mut guest, &web);
+
+        // The session goes along to another address.
+        let before = guest.run("wg show wg0 latest-handshakes");
+        guest.run(&format!("ip addr del {address} dev eth0 && ip addr add {moved} dev eth0 nodad"));
+        reach_each_other(&mut guest, &web);
+        assert_eq!(guest.run("wg show wg0 latest-handshakes"), before);
+        let shown = daemon.ctl().json("wireguard show road");
+        let (ip, _) = moved.split_once('/').expect("an address has a length");
+        let endpoint = shown["peers"][0]["endpoint"].as_str().expect("it was heard");
+        assert!(endpoint.contains(ip), "{shown}");
+
+        guest.run(&format!("ip link del wg0 && ip addr del {moved} dev eth0"));
+        assert!(daemon.wg(&format!("{peer} remove")).status.success());
+        assert!(daemon.wg(&format!("{peer} allowed-ips {INSIDE}")).status.success());
+    }
 }

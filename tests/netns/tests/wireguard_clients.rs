@@ -15,6 +15,8 @@ use weft_netns::{
 
 const INSIDE: [&str; 2] = ["10.10.0.201/32", "fd10::201/128"];
 const NETWORKS: [&str; 2] = ["10.10.0.0/24", "fd10::/64"];
+/// Bytes of a stream.
+const SOME: &str = "8M";
 
 /// What the adapter's own table says, with a peer that has these keys beside.
 fn config(sites: &Sites, client: &ClientKey, keys: &str) -> String {
@@ -57,7 +59,7 @@ fn streams_cross(sites: &Sites, web: &Host) {
     for address in ["10.10.0.5", "fd10::5"] {
         for direction in ["", "-R"] {
             let server = web.iperf_server();
-            sites[1].space().run(&format!("iperf3 -c {address} -t 1 {direction}"));
+            sites[1].space().run(&format!("iperf3 -c {address} -n {SOME} {direction}"));
             drop(server);
         }
     }
@@ -118,6 +120,7 @@ fn called_by_the_adapter(program: Program, version: Version, workers: usize) {
     let web = web(&sites);
     until("the host reaches the client", || web.pings("10.10.0.201"));
     reach_each_other(&sites, &web);
+    streams_cross(&sites, &web);
 }
 
 fn the_adapter_calls_wireguard_go(workers: usize) {
