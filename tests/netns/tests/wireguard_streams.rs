@@ -1,5 +1,5 @@
 //! TCP between a client and a host on the VLAN, every byte compared, both ways: over a path of 1500 bytes, while the client
-//! comes from another address, and after either end has begun anew.
+//! or the adapter comes from another address, and after either end has begun anew.
 //!
 //! ```text
 //!   web, 10.10.0.5 ── tap-a ─ site a: weftd, wireguard.road 10.10.0.1 ══ underlay ══ site b: client 10.10.0.201
@@ -8,8 +8,8 @@
 use std::net::SocketAddr;
 
 use weft_netns::{
-    Client, ClientKey, Flow, Host, PATIENCE, Program, Sites, Underlay, each_worker_count, pings,
-    until, until_within,
+    Client, ClientKey, Flow, Host, PATIENCE, Program, Sites, Underlay, Version, each_worker_count,
+    pings, until, until_within,
 };
 
 const SOME: u64 = 3_000_000;
@@ -166,6 +166,27 @@ fn a_client_follows_the_adapter_in_mid_stream(workers: usize) {
     }
 }
 
+/// The session goes along, back from an address that the client has not called before.
+fn a_client_goes_over_to_ipv6_in_mid_stream(workers: usize) {
+    let scene = Scene::new(Program::WireguardGo, workers);
+    let flows = scene.streams();
+    let handshake = scene.client.shown("latest-handshakes");
+    let [adapter, client] = [0, 1].map(|site| scene.sites[site].add_address(Version::V6));
+    let port = scene.sites[0].endpoint().port();
+    let endpoint = SocketAddr::new(adapter, port).to_string();
+    let peer = ["set", "wg0", "peer", scene.sites[0].public_key(), "endpoint", &endpoint];
+    until("the adapter follows", || {
+        // What was on its way from the adapter's other address brings the client back there.
+        scene.client.wg(&peer);
+        scene.alice()["endpoint"].as_str().is_some_and(|it| it.contains(&client.to_string()))
+    });
+    flows.iter().for_each(|flow| flow.wait_for(SOME));
+    for flow in flows {
+        flow.finish();
+    }
+    assert_eq!(scene.client.shown("latest-handshakes"), handshake);
+}
+
 /// Nothing of what the client may not say reaches the VLAN, and what it may goes on.
 fn a_source_that_is_not_the_clients_is_dropped_and_counted(workers: usize) {
     let scene = Scene::new(Program::WireguardGo, workers);
@@ -239,6 +260,7 @@ each_worker_count!(
     a_client_is_answered_from_the_address_that_it_calls,
     either_end_begins_anew,
     a_client_follows_the_adapter_in_mid_stream,
+    a_client_goes_over_to_ipv6_in_mid_stream,
     a_source_that_is_not_the_clients_is_dropped_and_counted,
     a_client_that_is_removed_is_silent_at_once,
     another_keepalive_leaves_the_session,
