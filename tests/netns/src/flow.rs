@@ -2,7 +2,7 @@
 //! things to the network between them.
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc,
@@ -115,7 +115,11 @@ impl Flow {
         let reader = thread::spawn(move || {
             let (mut bytes, mut at) = (vec![0; CHUNK], 0);
             loop {
-                let len = receiver.read(&mut bytes).expect("the stream stands still");
+                let len = match receiver.read(&mut bytes) {
+                    // The process was stopped for a while.
+                    Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                    read => read.expect("the stream stands still"),
+                };
                 if len == 0 {
                     return at;
                 }

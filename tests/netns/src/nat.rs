@@ -134,11 +134,14 @@ fn relay(stop: &AtomicBool, from: impl Fn() -> Arc<UdpSocket>, to: impl Fn(&[u8]
     while !stop.load(Relaxed) {
         match from().recv_from(&mut bytes) {
             Ok((len, sender)) => to(&bytes[..len], sender),
-            // Nothing came, or an answer of ICMP's.
+            // Nothing came, or an answer of ICMP's, or the process was stopped for a while.
             Err(error) => assert!(
                 matches!(
                     error.kind(),
-                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::ConnectionRefused
+                    ErrorKind::WouldBlock
+                        | ErrorKind::TimedOut
+                        | ErrorKind::ConnectionRefused
+                        | ErrorKind::Interrupted
                 ),
                 "{error}"
             ),
