@@ -66,12 +66,7 @@ impl Forger {
     /// Sends datagrams of one length as one message, which the kernel cuts where it has to.
     #[track_caller]
     pub fn send_together(&self, datagrams: &[Vec<u8>]) {
-        let len = u16::try_from(datagrams[0].len()).expect("a datagram's length");
-        let all = datagrams.concat();
-        let cut = [ControlMessage::UdpGsoSegments(&len)];
-        let message = [IoSlice::new(&all)];
-        let sent = sendmsg::<()>(self.socket.as_raw_fd(), &message, &cut, MsgFlags::empty(), None);
-        assert_eq!(sent, Ok(all.len()), "the underlay takes it");
+        send_together(&self.socket, datagrams);
     }
 
     /// Makes an initiation, newer than all before.
@@ -170,6 +165,20 @@ impl Forger {
         macs[..16].copy_from_slice(&mac.chain(covered).finalize_fixed());
         message
     }
+}
+
+/// Sends datagrams of one length to whom a socket is connected to, as one message, which the kernel cuts where it has to.
+///
+/// # Panics
+/// When the kernel does not take it.
+#[track_caller]
+pub fn send_together(socket: &UdpSocket, datagrams: &[Vec<u8>]) {
+    let len = u16::try_from(datagrams[0].len()).expect("a datagram's length");
+    let all = datagrams.concat();
+    let cut = [ControlMessage::UdpGsoSegments(&len)];
+    let message = [IoSlice::new(&all)];
+    let sent = sendmsg::<()>(socket.as_raw_fd(), &message, &cut, MsgFlags::empty(), None);
+    assert_eq!(sent, Ok(all.len()), "the kernel takes it");
 }
 
 impl std::fmt::Debug for Forger {

@@ -41,7 +41,7 @@ pub use ctl::{Ctl, Output};
 pub use daemon::Daemon;
 pub use flood::Flood;
 pub use flow::Flow;
-pub use forger::Forger;
+pub use forger::{Forger, send_together};
 pub use front_end::FrontEnd;
 pub use guest::{Answer, BootFiles, Guest, GuestNic, KERNEL_ARGUMENTS, VhostEnd, newer_qemu};
 pub use host::Host;

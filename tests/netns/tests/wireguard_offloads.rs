@@ -7,12 +7,16 @@
 //!                                                                            the test's own, 10.10.0.201, fd10::201
 //! ```
 
-use std::{fs, net::IpAddr, time::Instant};
+use std::{
+    fs,
+    net::{IpAddr, UdpSocket},
+    time::Instant,
+};
 
 use weft_netns::{
     ClientKey, Forger, Host, Process, Sites, TcpSink, Underlay, Wire, each_worker_count,
-    frame::{Frame, Segment, mac},
-    until,
+    frame::{self, Frame, Segment, mac},
+    send_together, until,
 };
 
 const BYTES: u32 = 2_000_000;
@@ -120,6 +124,47 @@ fn super_frames_are_cut_once_and_leave_many_in_one_message(workers: usize) {
     }
 }
 
+/// As QUIC sends: a host hands its card datagrams of one length together.
+fn datagrams_of_one_super_frame_leave_as_they_were(workers: usize) {
+    const DATAGRAMS: u8 = 40;
+    const LEN: usize = 1200;
+    let mut scene = Scene::new(workers);
+    // Before Linux 6.2 a TAP's kernel cuts them itself.
+    let together = scene.web.run("ethtool -k eth0").contains("tx-udp-segmentation: on");
+    for (web, inside, _) in INSIDE {
+        let to: IpAddr = inside.parse().expect("an address");
+        let socket = scene.web.space().enter(|| {
+            let socket = UdpSocket::bind((web.parse::<IpAddr>().expect("an address"), 0))?;
+            socket.connect((to, 4000)).map(|()| socket)
+        });
+        let socket = socket.expect("the host has its address");
+        let mut client =
+            Client { forger: &mut scene.forger, longest: 0, lens: Vec::new(), headers: 0 };
+        let mut carried = |wanted: u8| {
+            let frame = client.expect("a datagram", &|frame| {
+                frame::verified_ip(frame).is_some_and(|ip| {
+                    ip.protocol == frame::UDP && ip.destination == to && ip.payload[8] == wanted
+                })
+            });
+            frame::verified_ip(&frame).expect("it was read before").payload[8..].to_vec()
+        };
+        // The host and the adapter know each other from here on.
+        socket.send(&[u8::MAX]).expect("the host's stack takes it");
+        assert_eq!(carried(u8::MAX), [u8::MAX]);
+        let frames = || scene.sites[0].ctl().port("web")["rx"]["frames"].as_u64();
+        let before = frames();
+        let datagrams: Vec<_> = (0..DATAGRAMS).map(|number| vec![number; LEN]).collect();
+        send_together(&socket, &datagrams);
+        for datagram in &datagrams {
+            assert!(carried(datagram[0]) == *datagram, "datagram {} over {inside}", datagram[0]);
+        }
+        // The host asks and answers who is where meanwhile.
+        let came = frames().zip(before).map(|(after, before)| after - before);
+        let is_one = came.is_some_and(|came| came < u64::from(DATAGRAMS) / 4);
+        assert!(is_one || !together, "{came:?} frames over {inside}");
+    }
+}
+
 fn what_comes_in_one_message_is_one_super_frame(workers: usize) {
     const SEGMENTS: u32 = 40;
     const LEN: usize = 1000;
@@ -161,5 +206,6 @@ fn what_comes_in_one_message_is_one_super_frame(workers: usize) {
 
 each_worker_count!(
     super_frames_are_cut_once_and_leave_many_in_one_message,
+    datagrams_of_one_super_frame_leave_as_they_were,
     what_comes_in_one_message_is_one_super_frame,
 );
