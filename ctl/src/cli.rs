@@ -203,7 +203,7 @@ impl Invocation {
 
     /// Does what is asked.
     pub(crate) fn run(self, output: Output) -> Result<(), Failure> {
-        let client = Client::new(self.cli.socket, Limits::default());
+        let client = Client::new(self.cli.socket, Limits::default()).guarded(output);
         match self.cli.command {
             Command::Status(status) => status.run(&client, output),
             Command::Port(command) => command.run(&client, output),

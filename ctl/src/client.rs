@@ -5,6 +5,7 @@ use std::{
     future::Future,
     io::{self, ErrorKind},
     marker::PhantomData,
+    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -20,11 +21,12 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, time};
-use weft_config::api::{self, Changed, ConfigDocument, ErrorBody};
+use weft_config::api::{self, Changed, ConfigDocument, ErrorBody, SESSION_HEADER};
 
 use crate::{
     failure::{Exit, Failure},
-    render,
+    output::{Format, Output},
+    render, session,
 };
 
 /// What RFC 3986 calls unreserved stays as it is; everything else in a name is escaped.
@@ -71,6 +73,7 @@ pub(crate) struct Request {
     target: String,
     body: Option<String>,
     if_match: Option<String>,
+    sessions: Vec<IpAddr>,
     effect: Effect,
 }
 
@@ -141,7 +144,14 @@ impl Request {
     }
 
     fn new(method: Method, path: &str, effect: Effect) -> Self {
-        Self { method, target: path.to_owned(), body: None, if_match: None, effect }
+        Self {
+            method,
+            target: path.to_owned(),
+            body: None,
+            if_match: None,
+            sessions: Vec::new(),
+            effect,
+        }
     }
 }
 
@@ -169,12 +179,19 @@ impl<T: DeserializeOwned> Answer<T> {
 pub(crate) struct Client {
     socket: PathBuf,
     limits: Limits,
+    /// How whoever sits here is warned before a change that would cut him off.
+    guard: Option<Output>,
 }
 
 impl Client {
     /// Speaks to the daemon that listens at `socket`.
     pub(crate) fn new(socket: PathBuf, limits: Limits) -> Self {
-        Self { socket, limits }
+        Self { socket, limits, guard: None }
+    }
+
+    /// Warns people before a change that would cut the session by which they are here.
+    pub(crate) fn guarded(self, output: Output) -> Self {
+        Self { guard: (output.format == Format::Human).then_some(output), ..self }
     }
 
     /// Sends a request and waits for the answer.
@@ -183,6 +200,23 @@ impl Client {
     /// A failure with [`Exit::Unreachable`] when no answer came, and [`Exit::Failed`] when it was a refusal
     /// or no answer of weftd's.
     pub(crate) fn send<T>(&self, request: Request) -> Result<Answer<T>, Failure> {
+        let Some(output) = self.guard.filter(|_| request.effect == Effect::Writes) else {
+            return self.send_once(request);
+        };
+        let guarded = Request { sessions: session::far_ends(), ..request.clone() };
+        match self.send_once(guarded) {
+            Err(refusal) if refusal.is("cuts-session") => {
+                if session::is_wanted(&refusal, output) {
+                    self.send_once(request)
+                } else {
+                    Err(refusal)
+                }
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn send_once<T>(&self, request: Request) -> Result<Answer<T>, Failure> {
         let effect = request.effect;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(
             |error| Failure::failed("io", format!("the runtime does not start: {error}")),
@@ -299,6 +333,10 @@ async fn converse(
         .header(header::USER_AGENT, concat!("weftctl/", env!("CARGO_PKG_VERSION")));
     if request.body.is_some() {
         head = head.header(header::CONTENT_TYPE, "application/json");
+    }
+    if !request.sessions.is_empty() {
+        let sessions: Vec<String> = request.sessions.iter().map(IpAddr::to_string).collect();
+        head = head.header(SESSION_HEADER, sessions.join(","));
     }
     if let Some(revision) = request.if_match {
         head = head.header(header::IF_MATCH, revision);

@@ -18,6 +18,7 @@ mod port;
 mod render;
 mod rollback;
 mod segment;
+mod session;
 mod shell;
 mod status;
 mod switch;

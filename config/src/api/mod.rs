@@ -50,6 +50,7 @@
 //! | `GET /v1/config/history/{number}` | | [`FormerConfig`] | readers |
 //!
 //! Every change of the configuration takes `?transient=true` (the file is left alone) and `If-Match` with a revision.
+//! With [`SESSION_HEADER`], a list of IP addresses, a change is refused (`cuts-session`) that would cut the host off them.
 //! Every refusal is an [`Error`].
 
 mod events;
@@ -73,6 +74,9 @@ pub use self::{
         AddWireguard, AddWireguardPeer, SetWireguard, SetWireguardPeer, Wireguard, WireguardPeer,
     },
 };
+
+/// The header in which a client names the far ends of sessions that a change must not cut.
+pub const SESSION_HEADER: &str = "weft-session";
 
 /// One direction of a port.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

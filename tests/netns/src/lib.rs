@@ -56,7 +56,7 @@ pub use process::Process;
 pub use sink::TcpSink;
 pub use sites::{Site, Sites, Underlay, Version};
 pub use stream::StreamGuest;
-pub use terminal::{Shown, on_terminal};
+pub use terminal::{Shown, on_terminal, typed_to};
 pub use wait::{PATIENCE, eventually, until, until_some, until_within};
 pub use watch::{Datagram, Watch};
 pub use wire::Wire;

@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     fs::{File, OpenOptions},
-    io::{ErrorKind, Read},
+    io::{ErrorKind, Read, Write},
     os::unix::ffi::OsStrExt,
     process::{Command, ExitStatus, Stdio},
 };
@@ -24,7 +24,16 @@ pub struct Shown {
 /// # Panics
 /// When it cannot be started.
 #[track_caller]
-pub fn on_terminal(mut command: Command) -> Shown {
+pub fn on_terminal(command: Command) -> Shown {
+    typed_to(command, "")
+}
+
+/// Runs a command on a terminal as [`on_terminal`] does, at which somebody types ahead.
+///
+/// # Panics
+/// When it cannot be started.
+#[track_caller]
+pub fn typed_to(mut command: Command, text: &str) -> Shown {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("the kernel has terminals");
     grantpt(&ours).and_then(|()| unlockpt(&ours)).expect("a terminal is its maker's");
     let name = ptsname(&ours, Vec::new()).expect("a terminal has a name");
@@ -36,6 +45,7 @@ pub fn on_terminal(mut command: Command) -> Shown {
     // It ends for the reader when nobody has the other end any more.
     drop((command, theirs));
     let (mut bytes, mut screen) = (Vec::new(), File::from(ours));
+    screen.write_all(text.as_bytes()).expect("a terminal takes a few characters");
     let mut some = [0; 4096];
     loop {
         match screen.read(&mut some) {

@@ -72,7 +72,10 @@ async fn apply_config(
         }
         match patience {
             Some(patience) => control.try_out(text, parsed, patience, author.uid).await,
-            None => control.apply(text, parsed, how.permanence(), author.uid).await,
+            None => {
+                control.check_sessions(&author.sessions, &parsed).await?;
+                control.apply(text, parsed, how.permanence(), author.uid).await
+            }
         }
     })
     .await

@@ -128,6 +128,12 @@ impl From<ChangeError> for ApiError {
                 let (status, code) = (StatusCode::CONFLICT, error.code());
                 Self::new(status, code, message, error.help())
             }
+            ChangeError::CutsSession { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "cuts-session",
+                message,
+                Some("`weftctl apply FILE --confirm 60s` takes a change back that nobody confirms"),
+            ),
             ChangeError::ConfirmPending(_) => Self::new(
                 StatusCode::CONFLICT,
                 "confirm-pending",

@@ -1,12 +1,15 @@
 //! What requests bring, taken out of them so that every mistake is told like every other refusal.
 
+use std::net::IpAddr;
+
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Path, Query, Request, rejection::BytesRejection},
-    http::{header::IF_MATCH, request::Parts},
+    http::{HeaderValue, header::IF_MATCH, request::Parts},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use utoipa::IntoParams;
+use weft_config::api::SESSION_HEADER;
 
 use super::{access::Client, error::ApiError};
 use crate::control::Permanence;
@@ -76,7 +79,12 @@ pub(super) struct Author {
     pub(super) uid: u32,
     /// The revision that the change is made against.
     pub(super) expected: Option<String>,
+    /// The far ends of sessions that the change must not cut.
+    pub(super) sessions: Vec<IpAddr>,
 }
+
+/// Far ends of one client's sessions that are looked at.
+const SESSIONS_MAX: usize = 16;
 
 impl<S: Sync> FromRequestParts<S> for Author {
     type Rejection = ApiError;
@@ -85,6 +93,15 @@ impl<S: Sync> FromRequestParts<S> for Author {
         let client = Client::from_request_parts(parts, state).await?;
         let revision = parts.headers.get(IF_MATCH);
         let expected = revision.map(|value| value.to_str().unwrap_or("not text").to_owned());
-        Ok(Self { uid: client.credentials.uid, expected })
+        let sessions = parts.headers.get(SESSION_HEADER).map_or(Ok(Vec::new()), sessions)?;
+        Ok(Self { uid: client.credentials.uid, expected, sessions })
     }
+}
+
+/// Reads a list of addresses with commas between them.
+fn sessions(value: &HeaderValue) -> Result<Vec<IpAddr>, ApiError> {
+    let wrong = || ApiError::invalid_request(format!("{SESSION_HEADER} is a list of IP addresses"));
+    let text = value.to_str().map_err(|_| wrong())?;
+    let sessions = text.split(',').take(SESSIONS_MAX);
+    sessions.map(|ip| ip.trim().parse().map_err(|_| wrong())).collect()
 }

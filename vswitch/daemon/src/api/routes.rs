@@ -100,6 +100,10 @@ pub(super) async fn edit(
     to_the_end(async move {
         let mut control = control.lock().await;
         control.check_revision(author.expected.as_deref())?;
+        if !author.sessions.is_empty() {
+            let config = control.edited(&edit)?;
+            control.check_sessions(&author.sessions, &config).await?;
+        }
         control.edit(&edit, how.permanence(), author.uid).await
     })
     .await

@@ -1,7 +1,7 @@
 //! Changes of the configuration: parsed whole, written to the file, then put in force; or refused whole. And those
 //! that are put in force first, and written once they are confirmed.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{io, net::IpAddr, path::PathBuf, time::Duration};
 
 use weft_config::{
     Config, ConfigErrors, Edit, EditError,
@@ -66,6 +66,16 @@ pub(crate) enum ChangeError {
     /// An uplink would take the host off the network, or could not be seen not to.
     #[error(transparent)]
     Uplink(#[from] UplinkError),
+    /// It would cut the session of whoever asks for it.
+    #[error("this would cut your own session from {session}, which comes in by port {}: {}", .ports.join(" and "), .cutting.join(", "))]
+    CutsSession {
+        /// The far end.
+        session: IpAddr,
+        /// The ports by which it comes.
+        ports: Vec<String>,
+        /// The paths of what changes.
+        cutting: Vec<String>,
+    },
     /// The state directory refuses.
     #[error("cannot keep the configuration in {}: {}", .0.display(), .1)]
     State(PathBuf, io::Error),
@@ -89,6 +99,11 @@ impl Control {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Returns what the running configuration would be with an edit.
+    pub(crate) fn edited(&self, edit: &Edit) -> Result<Config, ChangeError> {
+        Ok(edited(edit, &self.running)?.1)
     }
 
     /// Makes one edit, of the running configuration and, unless transient, of the file.

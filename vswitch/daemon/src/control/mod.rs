@@ -13,6 +13,7 @@ mod peers;
 mod ports;
 mod scene;
 mod secrets;
+mod session;
 mod sockets;
 mod state;
 mod tend;

@@ -214,7 +214,9 @@ fn failed(what: &str) -> Refusal {
 fn refusal(error: &ChangeError) -> Refusal {
     let errno = match error {
         ChangeError::File(_) => EROFS,
-        ChangeError::ConfirmPending(_) | ChangeError::Uplink(_) => EBUSY,
+        ChangeError::ConfirmPending(_)
+        | ChangeError::Uplink(_)
+        | ChangeError::CutsSession { .. } => EBUSY,
         ChangeError::Edit(EditError::Layout { .. })
         | ChangeError::Revision { .. }
         | ChangeError::State(..) => EIO,

@@ -100,7 +100,8 @@ impl Netlink {
     }
 }
 
-fn neighbour(index: u32, ip: IpAddr) -> NeighbourMessage {
+/// Returns the question after a neighbour.
+pub(super) fn neighbour(index: u32, ip: IpAddr) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
     message.header.ifindex = index;
     let (family, address) = match ip {

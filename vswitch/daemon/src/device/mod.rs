@@ -23,6 +23,7 @@ mod told;
 mod undo;
 mod uplink;
 mod watch;
+mod way;
 
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,7 @@ use told::Link;
 pub(crate) use uplink::Carried;
 use uplink::Register;
 pub(crate) use watch::{Change, LinkEvent, LinkState};
+pub(crate) use way::Way;
 
 /// What a device is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
