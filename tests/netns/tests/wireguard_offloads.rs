@@ -53,7 +53,7 @@ impl Scene {
 struct Client<'s> {
     forger: &'s mut Forger,
     longest: usize,
-    /// Bytes of the stream in each packet that came with any.
+    /// The length of each packet that brought some of a stream.
     lens: Vec<usize>,
     headers: usize,
 }
