@@ -1,5 +1,5 @@
-//! TCP between a client and a host on the VLAN, every byte compared, both ways: over a path of 1500 bytes, while the client
-//! or the adapter comes from another address, and after either end has begun anew.
+//! TCP between a client and a host on the VLAN, every byte compared, both ways: over a path of 1500 bytes, and while the client
+//! or the adapter comes from another address.
 //!
 //! ```text
 //!   web, 10.10.0.5 ── tap-a ─ site a: weftd, wireguard.road 10.10.0.1 ══ underlay ══ site b: client 10.10.0.201
@@ -28,16 +28,11 @@ impl Scene {
         let text = key.adapter(&sites[0]);
         sites[0].start(&text);
         let web = sites[0].host("tap-a", "10.10.0.5/24");
-        let client = Self::client(&sites, program, &key);
+        let client = Client::start(&sites[1], program, &["10.10.0.201/32"], &["10.10.0.0/24"]);
+        connect(&client, &sites, &key, &sites[0].endpoint().to_string());
         let scene = Self { sites, web, client, key };
         scene.wait_for_ping();
         scene
-    }
-
-    fn client(sites: &Sites, program: Program, key: &ClientKey) -> Client {
-        let client = Client::start(&sites[1], program, &["10.10.0.201/32"], &["10.10.0.0/24"]);
-        connect(&client, sites, key, &sites[0].endpoint().to_string());
-        client
     }
 
     /// Has the client forget the adapter and know it again there, by this key.
@@ -133,22 +128,6 @@ fn a_client_is_answered_from_the_address_that_it_calls(workers: usize) {
     for flow in scene.streams() {
         flow.finish();
     }
-}
-
-fn either_end_begins_anew(workers: usize) {
-    let mut scene = Scene::new(Program::WireguardGo, workers);
-    scene.sites[0].daemon_mut().terminate();
-    scene.sites[0].daemon_mut().restart();
-    let web = scene.sites[0].host("tap-a", "10.10.0.5/24");
-    scene.web = web;
-    scene.wait_for_ping();
-    let Scene { sites, web, client, key } = scene;
-    drop(client);
-    until("the client's device is gone", || !sites[1].space().has_device("wg0"));
-    let client = Scene::client(&sites, Program::WireguardGo, &key);
-    let scene = Scene { sites, web, client, key };
-    scene.wait_for_ping();
-    assert!(!scene.client.shown("latest-handshakes").is_empty() && !scene.key.public().is_empty());
 }
 
 /// The adapter's host is given another address, and loses the one that the client calls.
@@ -258,7 +237,6 @@ each_worker_count!(
     wireguard_go_roams_in_mid_stream,
     boringtun_roams_in_mid_stream,
     a_client_is_answered_from_the_address_that_it_calls,
-    either_end_begins_anew,
     a_client_follows_the_adapter_in_mid_stream,
     a_client_goes_over_to_ipv6_in_mid_stream,
     a_source_that_is_not_the_clients_is_dropped_and_counted,
