@@ -1,6 +1,7 @@
 //! Measures weft side by side with others: switches between two hosts, tunnels between two gateways. Its
 //! [`lab`] also serves the demo. Decides nothing about frames.
 
+pub mod apart;
 pub mod clock;
 pub mod copier;
 pub mod ear;

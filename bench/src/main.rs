@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use weft_bench::{
+    apart,
     copier::{self, Road},
     guest::Image,
     site::Tools,
@@ -184,6 +185,7 @@ fn run(command: Command) -> Result<()> {
         Command::Wireguard { options, image, places } => {
             wireguard::bench(&options, &image, &places.tools()?, &places.out)
         }
+        Command::Apart { near, far } => apart::watch([near, far]),
         Command::Copy { road, a, b } => copier::copy(road, &a, &b),
         Command::Blast { to, seconds, rate } => {
             let rate = rate.map_or(Rate::Flood, Rate::PerSecond);

@@ -20,8 +20,11 @@ pub(super) struct Report {
 }
 
 const FRAMES: &[Column<Frames>] = &[
-    Column { head: "64 bytes, Mpps", metric: |frames| Some(frames.small_mpps), digits: 2 },
-    Column { head: "1500 bytes, Mpps", metric: |frames| Some(frames.large_mpps), digits: 2 },
+    Column { head: "64 bytes, Mpps", metric: |frames| Some(frames.small.mpps), digits: 2 },
+    Column { head: "1500 bytes, Mpps", metric: |frames| Some(frames.large.mpps), digits: 2 },
+    Column { head: "64 bytes, cores far apart", metric: |frames| frames.small.far_mpps, digits: 2 },
+    Column { head: "1500 bytes, far", metric: |frames| frames.large.far_mpps, digits: 2 },
+    Column { head: "core to core and back, ns", metric: |frames| frames.small.apart_ns, digits: 0 },
     Column { head: "cores busy", metric: |frames| Some(frames.cores), digits: 2 },
 ];
 
@@ -43,28 +46,28 @@ const FRAME_AIMS: &[Aim<Peer, Frames>] = &[
     Aim {
         what: "64 bytes / OVS with DPDK",
         peer: Peer::Weft,
-        metric: |frames| Some(frames.small_mpps),
+        metric: |frames| Some(frames.small.mpps),
         against: &[Peer::OvsDpdk],
         compare: Compare::AtLeast(1.15),
     },
     Aim {
         what: "64 bytes / bare copier",
         peer: Peer::Weft,
-        metric: |frames| Some(frames.small_mpps),
+        metric: |frames| Some(frames.small.mpps),
         against: &[Peer::Testpmd],
         compare: Compare::AtLeast(0.75),
     },
     Aim {
         what: "1500 bytes / OVS with DPDK",
         peer: Peer::Weft,
-        metric: |frames| Some(frames.large_mpps),
+        metric: |frames| Some(frames.large.mpps),
         against: &[Peer::OvsDpdk],
         compare: Compare::AtLeast(1.15),
     },
     Aim {
         what: "1500 bytes / bare copier",
         peer: Peer::Weft,
-        metric: |frames| Some(frames.large_mpps),
+        metric: |frames| Some(frames.large.mpps),
         against: &[Peer::Testpmd],
         compare: Compare::AtLeast(0.75),
     },
