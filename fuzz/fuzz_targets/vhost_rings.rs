@@ -32,9 +32,11 @@ const SIZE: u32 = 16;
 const RING: u64 = 0x1000;
 const AVAIL: u64 = 0x400;
 const USED: u64 = 0x800;
-/// VERSION_1 and the protocol's; mergeable buffers, indirect descriptors, EVENT_IDX as the input says.
+/// VERSION_1 and the protocol's; as the input says: mergeable buffers, indirect descriptors, EVENT_IDX, checksums and TCP
+/// segments left to the driver, IN_ORDER, UDP segments of IPv4 and of IPv6.
 const FEATURES: u64 = 1 << 32 | 1 << 30;
-const OPTIONAL: [u64; 5] = [1 << 15, 1 << 28, 1 << 29, 1 << 1, 1 << 7];
+const OPTIONAL: [u64; 8] =
+    [1 << 15, 1 << 28, 1 << 29, 1 << 1, 1 << 7 | 1 << 8, 1 << 35, 1 << 54, 1 << 55];
 
 fuzz_target!(|data: &[u8]| {
     let [features, records @ ..] = data else { return };
