@@ -1,7 +1,11 @@
 //! Guests that come by a socket: their VMM has connected, and the port becomes what its type says. A front-end of
 //! vhost-user is talked to on a thread of its own, so that one which is slow or hostile keeps nobody else.
 
-use std::{io, sync::Arc, thread::Builder};
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    thread::{self, Builder},
+};
 
 use weft_config::PortType;
 use weft_ports::{
@@ -10,10 +14,12 @@ use weft_ports::{
 };
 
 use super::{
+    allowance::Allowance,
     lines::Lines,
     sockets::{Connected, SocketTask},
     state::{Control, Link},
 };
+use crate::clock;
 
 /// Why a connection was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +32,7 @@ enum NotTaken {
 
 impl Control {
     pub(super) async fn socket_connected(&mut self, connected: Connected) {
-        let Connected { port: name, incarnation, stream, lines } = connected;
+        let Connected { port: name, incarnation, stream, lines, messages } = connected;
         let Some(port) = self.ports.get(&name) else { return };
         // It may have been on its way while the port was removed and added again, perhaps with another socket.
         let is_its_own = port.socket.as_ref().is_some_and(|task| task.incarnation() == incarnation);
@@ -37,7 +43,7 @@ impl Control {
         let taken = match port.config.kind {
             PortType::VhostUser { queues, .. } => vhost::attach(stream, queues.into())
                 .map_err(NotTaken::from)
-                .and_then(|attached| Ok(converse(&name, attached, lines.clone())?)),
+                .and_then(|attached| Ok(converse(&name, attached, lines.clone(), messages)?)),
             _ => stream::attach(stream).map(|opened| (opened, None)).map_err(NotTaken::from),
         };
         match taken {
@@ -63,29 +69,43 @@ fn converse(
     port: &str,
     attached: Attached,
     lines: Arc<Lines>,
+    messages: Arc<Mutex<Allowance>>,
 ) -> io::Result<(Opened, Option<Line>)> {
     let Attached { opened, session, line } = attached;
     let name = port.to_owned();
-    Builder::new().name(format!("vhost-{port}")).spawn(move || serve(&name, session, &lines))?;
+    let serve = move || serve(&name, session, &lines, &messages);
+    Builder::new().name(format!("vhost-{port}")).spawn(serve)?;
     Ok((opened, Some(line)))
 }
 
 /// Talks to a front-end until one of both hangs up.
-fn serve(port: &str, session: Session, lines: &Lines) {
-    let ended = session.run(|news| {
-        lines.write(|left_out| match news {
-            News::Refused(reason) => {
-                tracing::warn!(port, %reason, left_out, "refused to a guest's VMM");
-            }
-            News::Broken { ring, reason } => {
-                tracing::warn!(port, ring, %reason, left_out, "a guest's ring stands still until its driver begins anew");
-            }
-        });
+fn serve(port: &str, session: Session, lines: &Lines, messages: &Mutex<Allowance>) {
+    let ended = session.run(|news| match news {
+        News::Message => wait_for(messages),
+        News::Refused(reason) => lines.write(|left_out| {
+            tracing::warn!(port, %reason, left_out, "refused to a guest's VMM");
+        }),
+        News::Broken { ring, reason } => lines.write(|left_out| {
+            tracing::warn!(port, ring, %reason, left_out, "a guest's ring stands still until its driver begins anew");
+        }),
     });
     match ended {
         Ended::Closed => tracing::debug!(port, "the guest's VMM has hung up"),
         reason => lines.write(|left_out| {
             tracing::warn!(port, %reason, left_out, "hung up on a guest's VMM");
         }),
+    }
+}
+
+/// Waits until one more message may be answered.
+fn wait_for(messages: &Mutex<Allowance>) {
+    loop {
+        let mut allowance = messages.lock().unwrap_or_else(PoisonError::into_inner);
+        if allowance.take(clock::now()) {
+            return;
+        }
+        let interval = allowance.interval();
+        drop(allowance);
+        thread::sleep(interval);
     }
 }

@@ -9,6 +9,7 @@ use std::{
 
 use weft_core::Timestamp;
 
+use super::allowance::Allowance;
 use crate::clock;
 
 /// Lines that are written at once.
@@ -17,16 +18,22 @@ const AT_ONCE: u32 = 10;
 const INTERVAL: Duration = Duration::from_secs(60);
 
 /// The lines of one port.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lines {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    /// When all that are written at once may be written again.
-    rested: Timestamp,
+    allowance: Allowance,
     left_out: u64,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        let allowance = Allowance::new(AT_ONCE, INTERVAL);
+        Self { state: Mutex::new(State { allowance, left_out: 0 }) }
+    }
 }
 
 impl Lines {
@@ -40,12 +47,10 @@ impl Lines {
     /// Tells whether a line may be written, and how many have not been since the last one.
     fn take(&self, now: Timestamp) -> Option<u64> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let rested = state.rested.max(now).after(INTERVAL);
-        if rested > now.after(INTERVAL * AT_ONCE) {
+        if !state.allowance.take(now) {
             state.left_out += 1;
             return None;
         }
-        state.rested = rested;
         Some(mem::take(&mut state.left_out))
     }
 }

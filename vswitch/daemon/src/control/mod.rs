@@ -1,6 +1,7 @@
 //! The control plane: from the configuration to open ports and a plan for the workers, and back to answers.
 //! One owner of all state, behind one lock; nothing here is on the way of a frame.
 
+mod allowance;
 mod candidate;
 mod change;
 mod events;

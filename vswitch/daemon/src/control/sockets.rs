@@ -1,13 +1,15 @@
 //! The Unix sockets of `stream` and `vhost-user` ports: who listens, who may connect, and that one guest is there at a time.
 
 use std::{
-    fs, io,
+    fs,
+    future::ready,
+    io,
     os::{
         fd::{AsRawFd, OwnedFd},
         unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -18,16 +20,26 @@ use rustix::{
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::{mpsc, watch},
-    task::JoinHandle,
+    task::{JoinHandle, unconstrained},
 };
 use weft_config::{SocketConfig, SocketMode};
 use weft_ports::peer::{self, Credentials};
 
-use super::lines::Lines;
-use crate::served::is_served;
+use super::{allowance::Allowance, lines::Lines};
+use crate::{clock, served::is_served};
 
 /// How often a client tries to reach a VMM that does not listen yet.
 const RETRY: Duration = Duration::from_millis(250);
+
+/// Guests that a port takes at once, one after the other, and the time after which it takes one more. To take one means to
+/// open queues and to plan anew, which a VMM that comes again and again would have the whole switch do.
+const GUESTS_AT_ONCE: u32 = 20;
+const BETWEEN_GUESTS: Duration = Duration::from_millis(250);
+/// Connections that are turned away at a time; more than the kernel lets wait.
+const WAITING_AT_MOST: usize = 2048;
+/// Messages of VMMs that a port answers without a pause, and how long it takes for one more then. QEMU needs ten for a ring.
+const MESSAGES_AT_ONCE: u32 = 1024;
+const BETWEEN_MESSAGES: Duration = Duration::from_millis(1);
 
 /// A guest's VMM has connected to a port.
 pub(crate) struct Connected {
@@ -39,6 +51,8 @@ pub(crate) struct Connected {
     pub(super) stream: OwnedFd,
     /// What may be written about it.
     pub(super) lines: Arc<Lines>,
+    /// What may be asked by it.
+    pub(super) messages: Arc<Mutex<Allowance>>,
 }
 
 /// The task that listens or connects for one port.
@@ -113,6 +127,8 @@ impl SocketTask {
             occupied: occupied.clone(),
             connected,
             lines: Arc::default(),
+            guests: Allowance::new(GUESTS_AT_ONCE, BETWEEN_GUESTS),
+            messages: Arc::new(Mutex::new(Allowance::new(MESSAGES_AT_ONCE, BETWEEN_MESSAGES))),
         };
         let task = match config.mode {
             SocketMode::Server => {
@@ -170,12 +186,24 @@ struct Door {
     occupied: watch::Sender<bool>,
     connected: mpsc::Sender<Connected>,
     lines: Arc<Lines>,
+    guests: Allowance,
+    messages: Arc<Mutex<Allowance>>,
 }
 
 impl Door {
     /// Takes connections; a second one is closed at once while the first lives.
-    async fn serve(self, listener: UnixListener) {
+    async fn serve(mut self, listener: UnixListener) {
         loop {
+            if !self.guests.is_left(clock::now()) {
+                tokio::time::sleep(self.guests.interval()).await;
+                // Whoever came meanwhile is turned away, but for the last one: it may be there to stay.
+                if let Some(stream) = last_of(&listener).await
+                    && !self.hand_over(stream).await
+                {
+                    return;
+                }
+                continue;
+            }
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
@@ -191,7 +219,7 @@ impl Door {
     }
 
     /// Connects, again and again, whenever nobody is connected.
-    async fn reach(self, path: PathBuf, mut watch: watch::Receiver<bool>) {
+    async fn reach(mut self, path: PathBuf, mut watch: watch::Receiver<bool>) {
         loop {
             if watch.wait_for(|occupied| !occupied).await.is_err() {
                 return;
@@ -209,7 +237,7 @@ impl Door {
     }
 
     /// Gives a connection to the control plane; `false` when that is gone.
-    async fn hand_over(&self, stream: UnixStream) -> bool {
+    async fn hand_over(&mut self, stream: UnixStream) -> bool {
         let (port, lines) = (&self.port, &self.lines);
         match peer::credentials(&stream) {
             Ok(peer) if self.allowed.admits(&peer) => {}
@@ -232,12 +260,19 @@ impl Door {
                 return true;
             }
         }
-        if self.occupied.send_replace(true) {
+        if *self.occupied.borrow() {
             lines.write(|left_out| {
                 tracing::warn!(port, left_out, "connection refused: another guest is connected");
             });
             return true;
         }
+        if !self.guests.take(clock::now()) {
+            lines.write(|left_out| {
+                tracing::warn!(port, left_out, "connection refused: guests come and go too fast");
+            });
+            return true;
+        }
+        self.occupied.send_replace(true);
         match stream.into_std() {
             Ok(stream) => {
                 let connected = Connected {
@@ -245,6 +280,7 @@ impl Door {
                     incarnation: self.incarnation,
                     stream: stream.into(),
                     lines: lines.clone(),
+                    messages: self.messages.clone(),
                 };
                 self.connected.send(connected).await.is_ok()
             }
@@ -255,6 +291,23 @@ impl Door {
             }
         }
     }
+}
+
+/// Takes the connections that wait, not for ever, and returns the last one.
+async fn last_of(listener: &UnixListener) -> Option<UnixStream> {
+    let mut last = None;
+    for _ in 0..WAITING_AT_MOST {
+        let taken = tokio::select! {
+            biased;
+            taken = unconstrained(listener.accept()) => taken,
+            () = ready(()) => return last,
+        };
+        match taken {
+            Ok((stream, _)) => last = Some(stream),
+            Err(_) => return last,
+        }
+    }
+    last
 }
 
 /// Binds the socket with its mode and owner. A socket that nobody serves any more is replaced where nobody

@@ -32,8 +32,9 @@ use crate::{
 /// Pieces of a frame that are left where they are; one in more pieces is copied together, since no system call takes
 /// as many as a guest may make.
 const LEFT_MAX: usize = 64;
-/// Pieces behind which a burst ends, so that what a queue keeps of them is bounded.
-const BURST_PIECES: usize = BURST * LEFT_MAX;
+/// Pieces behind which a burst ends: as many as frames of a few pieces each have. Each costs time, and whoever makes
+/// frames of a thousand may have no more of it than others.
+const BURST_PIECES: usize = BURST * 4;
 const RARP_LEN: usize = 60;
 
 /// The receiving side of one queue pair.

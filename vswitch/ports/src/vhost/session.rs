@@ -30,6 +30,8 @@ const FAILED: u64 = 1;
 /// What the owner of a session may want to know.
 #[derive(Debug)]
 pub enum News {
+    /// A message waits. It is read once this has been told, however long that takes.
+    Message,
     /// A request was refused, and the front-end told so.
     Refused(Refused),
     /// A driver left no sense in a ring, which stands still until it begins anew.
@@ -146,6 +148,7 @@ impl Session {
         loop {
             match self.wait() {
                 Ok(true) => {
+                    tell(News::Message);
                     if let Err(ended) = self.serve(&mut tell) {
                         return ended;
                     }

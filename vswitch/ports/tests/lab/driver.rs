@@ -107,6 +107,7 @@ pub(crate) fn connect_with(memory: Memory, pairs: usize, features: u64) -> (Port
     let session = std::thread::spawn(move || {
         session.run(|news| {
             let text = match news {
+                News::Message => return,
                 News::Refused(reason) => reason.to_string(),
                 News::Broken { ring, reason } => format!("ring {ring}: {reason}"),
             };
