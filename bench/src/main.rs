@@ -65,6 +65,9 @@ enum Command {
         #[arg(long)]
         seconds: u64,
     },
+    /// Be a hostile guest or front-end at a switch's socket.
+    #[command(hide = true)]
+    Crime { crime: vhost::Crime, socket: PathBuf },
     /// Measure WireGuard servers with the same clients.
     Wireguard {
         #[command(flatten)]
@@ -74,6 +77,9 @@ enum Command {
         #[command(flatten)]
         places: Places,
     },
+    /// Tell how far two cores are from each other.
+    #[command(hide = true)]
+    Apart { near: usize, far: usize },
     /// Copy frames between two devices.
     #[command(hide = true)]
     Copy { road: Road, a: String, b: String },
@@ -182,6 +188,7 @@ fn run(command: Command) -> Result<()> {
             let end = if listen { End::Listens } else { End::Connects };
             print(&vhost::rings::send(&[a, b], end, duration(seconds))?)
         }
+        Command::Crime { crime, socket } => match crime.commit(&socket)? {},
         Command::Wireguard { options, image, places } => {
             wireguard::bench(&options, &image, &places.tools()?, &places.out)
         }

@@ -98,8 +98,7 @@ pub(super) fn start(lab: &Lab, tools: &Tools, peer: Peer, load: Load) -> Result<
         }
         Peer::Weft => {
             let weft = Weft::start(lab, tools, &namespace, "weft", &weft_ports(&sockets))?;
-            let pid = weft.process.pid.to_string();
-            run(Command::new("taskset").args(["-a", "-c", "-p", BACK, &pid]))?;
+            keep_on(BACK, &weft.process)?;
             weft.process
         }
         Peer::Bridge => bail!("a bridge has no rings"),
@@ -112,6 +111,12 @@ pub(super) fn start(lab: &Lab, tools: &Tools, peer: Peer, load: Load) -> Result<
         .with_context(|| process.output().unwrap_or_default())?;
     }
     Ok(Backend { process, sockets, front })
+}
+
+/// Has all threads of a process stay on a core.
+pub(super) fn keep_on(core: &str, process: &Process) -> Result<()> {
+    let pid = process.pid.to_string();
+    run(Command::new("taskset").args(["-a", "-c", "-p", core, &pid])).map(drop)
 }
 
 /// What all of DPDK's programs are told: neither cards nor hugepages.

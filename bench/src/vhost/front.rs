@@ -47,22 +47,23 @@ const NO_NOTIFY: u16 = 1;
 const FEATURES: u64 = 1 | 1 << 1 | 1 << 7 | 1 << 11 | 1 << 15 | 1 << 30 | 1 << 32;
 
 const RX: u32 = 0;
-const TX: u32 = 1;
+pub(super) const TX: u32 = 1;
 
 /// A message's number.
-mod code {
-    pub(super) const GET_FEATURES: u32 = 1;
-    pub(super) const SET_FEATURES: u32 = 2;
-    pub(super) const SET_OWNER: u32 = 3;
-    pub(super) const SET_MEM_TABLE: u32 = 5;
-    pub(super) const SET_VRING_NUM: u32 = 8;
-    pub(super) const SET_VRING_ADDR: u32 = 9;
-    pub(super) const SET_VRING_BASE: u32 = 10;
-    pub(super) const SET_VRING_KICK: u32 = 12;
-    pub(super) const SET_VRING_CALL: u32 = 13;
-    pub(super) const GET_PROTOCOL_FEATURES: u32 = 15;
-    pub(super) const SET_PROTOCOL_FEATURES: u32 = 16;
-    pub(super) const SET_VRING_ENABLE: u32 = 18;
+pub(super) mod code {
+    pub(crate) const GET_FEATURES: u32 = 1;
+    pub(crate) const SET_FEATURES: u32 = 2;
+    pub(crate) const SET_OWNER: u32 = 3;
+    pub(crate) const SET_MEM_TABLE: u32 = 5;
+    pub(crate) const SET_VRING_NUM: u32 = 8;
+    pub(crate) const SET_VRING_ADDR: u32 = 9;
+    pub(crate) const SET_VRING_BASE: u32 = 10;
+    pub(crate) const GET_VRING_BASE: u32 = 11;
+    pub(crate) const SET_VRING_KICK: u32 = 12;
+    pub(crate) const SET_VRING_CALL: u32 = 13;
+    pub(crate) const GET_PROTOCOL_FEATURES: u32 = 15;
+    pub(crate) const SET_PROTOCOL_FEATURES: u32 = 16;
+    pub(crate) const SET_VRING_ENABLE: u32 = 18;
 }
 
 /// A guest's card at a switch's port.
@@ -85,7 +86,7 @@ pub(super) struct Arrived {
 }
 
 /// The driver's side of a ring.
-struct Ring {
+pub(super) struct Ring {
     place: usize,
     size: u16,
     available: u16,
@@ -201,12 +202,13 @@ fn write_descriptor(
 }
 
 impl Ring {
-    fn new(place: usize, size: u16) -> Result<Self> {
+    /// Makes an empty ring at a place of the memory.
+    pub(super) fn new(place: usize, size: u16) -> Result<Self> {
         let event = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         Ok(Self { place, size, available: 0, used: 0, kick: event()?, call: event()? })
     }
 
-    fn available_place(&self) -> usize {
+    pub(super) fn available_place(&self) -> usize {
         self.place + 16 * usize::from(self.size)
     }
 
@@ -219,7 +221,7 @@ impl Ring {
     }
 
     /// Makes a buffer available without saying so.
-    fn put(&mut self, memory: &SharedMemory, head: u16) {
+    pub(super) fn put(&mut self, memory: &SharedMemory, head: u16) {
         let entry = usize::from(self.available % self.size);
         memory.write(self.available_place() + 4 + 2 * entry, &head.to_le_bytes());
         self.available = self.available.wrapping_add(1);
@@ -231,7 +233,7 @@ impl Ring {
     }
 
     /// Shows what was put, and wakes the switch where it wants that.
-    fn show_and_kick(&self, memory: &SharedMemory) {
+    pub(super) fn show_and_kick(&self, memory: &SharedMemory) {
         self.show(memory);
         // The switch looks for buffers after it has asked to be woken: one of the two sees the other.
         fence(Ordering::SeqCst);
@@ -242,7 +244,7 @@ impl Ring {
     }
 
     /// Takes a buffer back: its number and the bytes written to it.
-    fn next_used(&mut self, memory: &SharedMemory) -> Option<(u16, u32)> {
+    pub(super) fn next_used(&mut self, memory: &SharedMemory) -> Option<(u16, u32)> {
         let place = self.used_place();
         if memory.load(place + 2) == self.used {
             return None;
@@ -256,32 +258,50 @@ impl Ring {
 
 /// Tells the switch of memory and rings, and waits until it has heard all.
 fn negotiate(socket: &UnixStream, memory: &SharedMemory, rings: [(u32, &Ring); 2]) -> Result<()> {
-    tell(socket, code::SET_OWNER, &[], None)?;
-    let offered = ask(socket, code::GET_FEATURES)?;
-    ensure!(offered & FEATURES == FEATURES, "the switch offers {offered:#x} of {FEATURES:#x}");
-    ask(socket, code::GET_PROTOCOL_FEATURES)?;
-    tell(socket, code::SET_PROTOCOL_FEATURES, &0_u64.to_ne_bytes(), None)?;
-    tell(socket, code::SET_FEATURES, &FEATURES.to_ne_bytes(), None)?;
-    let address = memory.address();
-    let region = [0, memory.len() as u64, address, 0].map(u64::to_ne_bytes).concat();
-    tell(socket, code::SET_MEM_TABLE, &[pair(1, 0), region].concat(), Some(memory.file()))?;
+    introduce(socket, memory, FEATURES)?;
     for (number, ring) in rings {
-        tell(socket, code::SET_VRING_NUM, &pair(number, ring.size.into()), None)?;
-        tell(socket, code::SET_VRING_BASE, &pair(number, 0), None)?;
-        let places = [ring.place, ring.used_place(), ring.available_place()];
-        let places = places.map(|place| (address + place as u64).to_ne_bytes()).concat();
-        let addresses = [pair(number, 0), places, 0_u64.to_ne_bytes().to_vec()].concat();
-        tell(socket, code::SET_VRING_ADDR, &addresses, None)?;
-        let word = u64::from(number).to_ne_bytes();
-        tell(socket, code::SET_VRING_CALL, &word, Some(ring.call.as_fd()))?;
-        tell(socket, code::SET_VRING_KICK, &word, Some(ring.kick.as_fd()))?;
-        tell(socket, code::SET_VRING_ENABLE, &pair(number, 1), None)?;
+        set_up(socket, memory, number, ring)?;
     }
-    ask(socket, code::GET_FEATURES)?;
+    ask(socket, code::GET_FEATURES, &[])?;
     Ok(())
 }
 
-fn tell(
+/// Takes features and tells the switch of memory, at address 0 of the guest.
+pub(super) fn introduce(socket: &UnixStream, memory: &SharedMemory, features: u64) -> Result<()> {
+    tell(socket, code::SET_OWNER, &[], None)?;
+    let offered = ask(socket, code::GET_FEATURES, &[])?;
+    ensure!(offered & features == features, "the switch offers {offered:#x} of {features:#x}");
+    ask(socket, code::GET_PROTOCOL_FEATURES, &[])?;
+    tell(socket, code::SET_PROTOCOL_FEATURES, &0_u64.to_ne_bytes(), None)?;
+    tell(socket, code::SET_FEATURES, &features.to_ne_bytes(), None)?;
+    let region = [0, memory.len() as u64, memory.address(), 0].map(u64::to_ne_bytes).concat();
+    tell(socket, code::SET_MEM_TABLE, &[pair(1, 0), region].concat(), Some(memory.file()))
+}
+
+/// Has the switch serve a ring.
+pub(super) fn set_up(
+    socket: &UnixStream,
+    memory: &SharedMemory,
+    number: u32,
+    ring: &Ring,
+) -> Result<()> {
+    tell(socket, code::SET_VRING_NUM, &pair(number, ring.size.into()), None)?;
+    tell(socket, code::SET_VRING_BASE, &pair(number, 0), None)?;
+    let places = [ring.place, ring.used_place(), ring.available_place()];
+    let places = places.map(|place| (memory.address() + place as u64).to_ne_bytes()).concat();
+    let addresses = [pair(number, 0), places, 0_u64.to_ne_bytes().to_vec()].concat();
+    tell(socket, code::SET_VRING_ADDR, &addresses, None)?;
+    let word = u64::from(number).to_ne_bytes();
+    tell(socket, code::SET_VRING_CALL, &word, Some(ring.call.as_fd()))?;
+    tell(socket, code::SET_VRING_KICK, &word, Some(ring.kick.as_fd()))?;
+    tell(socket, code::SET_VRING_ENABLE, &pair(number, 1), None)
+}
+
+/// Sends a message.
+///
+/// # Errors
+/// When nobody listens.
+pub(super) fn tell(
     socket: &UnixStream,
     code: u32,
     payload: &[u8],
@@ -303,8 +323,12 @@ fn tell(
     Ok(())
 }
 
-fn ask(mut socket: &UnixStream, code: u32) -> Result<u64> {
-    tell(socket, code, &[], None)?;
+/// Sends a message and returns the word that answers it.
+///
+/// # Errors
+/// When nobody answers, or something else.
+pub(super) fn ask(mut socket: &UnixStream, code: u32, payload: &[u8]) -> Result<u64> {
+    tell(socket, code, payload, None)?;
     let mut reply = [0; 20];
     socket.read_exact(&mut reply).context("the switch's answer")?;
     let [a, b, c, d, .., _, _, _, _, _, _, _, _] = reply;
@@ -315,6 +339,6 @@ fn ask(mut socket: &UnixStream, code: u32) -> Result<u64> {
 }
 
 /// Two numbers, as many messages begin.
-fn pair(first: u32, second: u32) -> Vec<u8> {
+pub(super) fn pair(first: u32, second: u32) -> Vec<u8> {
     [first.to_ne_bytes(), second.to_ne_bytes()].concat()
 }

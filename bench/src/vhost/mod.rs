@@ -1,12 +1,14 @@
 //! The bench of guests in shared memory: DPDK's bare copier, Open vSwitch with DPDK, weft, with one front-end before
-//! all of them; and real guests, on weft against TAPs at the kernel's bridge.
+//! all of them; real guests, on weft against TAPs at the kernel's bridge; and weft's guests beside one that is hostile.
 //!
 //! The machine's first core has the front-end, the second the switch.
 
 mod backend;
+mod crime;
 mod frames;
 mod front;
 mod guests;
+mod neighbours;
 mod peer;
 mod report;
 pub mod rings;
@@ -16,7 +18,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 
-pub use self::{backend::End, guests::SCRIPT, peer::Peer};
+pub use self::{backend::End, crime::Crime, guests::SCRIPT, peer::Peer};
 use self::{
     peer::{Part, missing},
     report::Report,
@@ -89,15 +91,19 @@ pub fn bench(options: &Options, image: &Image, tools: &Tools, out: &Path) -> Res
         .flat_map(|part| here.iter().map(|peer| (*part, *peer)))
         .filter(|(part, peer)| part.has(*peer))
         .collect();
+    let with_crimes =
+        parts.contains(&Part::Neighbours) && here.contains(&Peer::Weft) && !missing(Peer::Testpmd);
+    let crimes = if with_crimes { Crime::value_variants() } else { &[] };
     let (head, runs) = (turns::head(options.turns)?, options.turns.count());
     ensure!(head.cores > 1, "front-end and switch need a core each");
-    let mut bench = Bench::begin(out, runs * todo.len())?;
+    let mut bench = Bench::begin(out, runs * (todo.len() + crimes.len()))?;
     let mut report = Report {
         head,
         absent: absent.iter().map(|peer| peer.title()).collect(),
         frames: Samples::default(),
         segments: Samples::default(),
         guests: Samples::default(),
+        neighbours: Samples::default(),
     };
     let seconds = options.turns.tcp().as_secs();
     for run in 1..=runs {
@@ -115,13 +121,23 @@ pub fn bench(options: &Options, image: &Image, tools: &Tools, out: &Path) -> Res
                     let image = image.context("the guests' image")?;
                     guests::measure(lab, tools, peer, image, seconds)
                 }),
+                Part::Neighbours => {}
             }
+            bench.write(NAME, &report.markdown(), &report)?;
+        }
+        for &crime in crimes {
+            let what = format!("run {run} of {runs}, neighbours: {}", crime.title());
+            bench.note(&mut report.neighbours, &what, (run, crime), |lab| {
+                neighbours::measure(lab, tools, crime, seconds)
+            });
             bench.write(NAME, &report.markdown(), &report)?;
         }
     }
     bench.show(NAME, &report.markdown());
-    let failed =
-        report.frames.failed.len() + report.segments.failed.len() + report.guests.failed.len();
+    let failed = report.frames.failed.len()
+        + report.segments.failed.len()
+        + report.guests.failed.len()
+        + report.neighbours.failed.len();
     ensure!(failed == 0, "{failed} attempts failed");
     Ok(())
 }

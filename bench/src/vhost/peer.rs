@@ -31,6 +31,8 @@ pub(super) enum Part {
     Segments,
     /// Two real guests.
     Guests,
+    /// Small frames beside somebody hostile, on weft alone.
+    Neighbours,
 }
 
 impl Peer {
@@ -46,6 +48,8 @@ impl Part {
         match self {
             Self::Frames | Self::Segments => peer != Peer::Bridge,
             Self::Guests => matches!(peer, Peer::Bridge | Peer::Weft),
+            // Who takes turns there are crimes.
+            Self::Neighbours => false,
         }
     }
 }

@@ -2,8 +2,15 @@
 
 use serde::Serialize;
 
-use super::{frames::Frames, guests::Guests, peer::Peer, rings::Segments};
-use crate::report::{Aim, Column, Compare, Head, Samples, aims_table};
+use super::{
+    crime::Crime,
+    frames::Frames,
+    guests::Guests,
+    neighbours::{self, Beside},
+    peer::Peer,
+    rings::Segments,
+};
+use crate::report::{Aim, Column, Compare, Head, Rival, Samples, aims_table};
 
 /// Everything measured in one bench.
 #[derive(Clone, Debug, Serialize)]
@@ -17,6 +24,7 @@ pub(super) struct Report {
     pub(super) frames: Samples<Peer, Frames>,
     pub(super) segments: Samples<Peer, Segments>,
     pub(super) guests: Samples<Peer, Guests>,
+    pub(super) neighbours: Samples<Crime, Beside>,
 }
 
 const FRAMES: &[Column<Frames>] = &[
@@ -104,26 +112,34 @@ const GUEST_AIMS: &[Aim<Peer, Guests>] = &[
 impl Report {
     /// Writes all tables as markdown.
     pub(super) fn markdown(&self) -> String {
-        let Self { head, absent, frames, segments, guests } = self;
-        let runs = frames.runs().max(segments.runs()).max(guests.runs());
+        let Self { head, absent, frames, segments, guests, neighbours } = self;
+        let runs = [frames.runs(), segments.runs(), guests.runs(), neighbours.runs()];
+        let runs = runs.into_iter().max().unwrap_or(0);
         let mut text = head.markdown(runs);
         if !absent.is_empty() {
             text += &format!("Not on this machine: {}.\n\n", absent.join(", "));
         }
-        let rows = [frames.aims(FRAME_AIMS), segments.aims(SEGMENT_AIMS), guests.aims(GUEST_AIMS)];
+        let rows = [
+            frames.aims(FRAME_AIMS),
+            segments.aims(SEGMENT_AIMS),
+            guests.aims(GUEST_AIMS),
+            neighbours::aims(neighbours),
+        ];
         let tables = [
             part("two `net_virtio_user`, both ways", frames, FRAMES),
             part("ring to ring, one way", segments, SEGMENTS),
             part("two QEMU guests (TCG)", guests, GUESTS),
+            part("beside two `net_virtio_user`, 64 bytes", neighbours, neighbours::COLUMNS),
         ];
         text += &tables.concat();
         text += aims_table(&rows.concat()).trim_start_matches('\n');
-        text + &[frames.failures(), segments.failures(), guests.failures()].concat()
+        text + &[frames.failures(), segments.failures(), guests.failures(), neighbours.failures()]
+            .concat()
     }
 }
 
 /// Writes a table, where there is something to stand in it.
-fn part<F>(kind: &str, samples: &Samples<Peer, F>, columns: &[Column<F>]) -> String {
+fn part<P: Rival, F>(kind: &str, samples: &Samples<P, F>, columns: &[Column<F>]) -> String {
     if samples.taken.is_empty() {
         return String::new();
     }
