@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 use serde_json::{Map, Value};
 use weft_config::api::{
-    AddPort, Changed, ConfigDocument, Direction, FdbEntry, Port, PortState, SetPort,
+    AddPort, Changed, ConfigDocument, Direction, FdbEntry, Port, PortState, SetPort, Vm,
 };
 
 use self::{
@@ -274,11 +274,16 @@ fn list(ports: &Vec<Port>, paint: Paint) -> String {
     }
     let shows_switch = ports.iter().any(|port| port.switch != "main");
     let mut heads =
-        vec!["NAME", "SWITCH", "TYPE", "DEVICE", "VLAN", "STATE", "#RX", "#TX", "#DROPS"];
+        vec!["NAME", "VM", "SWITCH", "TYPE", "DEVICE", "VLAN", "STATE", "#RX", "#TX", "#DROPS"];
+    let shows_vm = ports.iter().any(|port| port.vm.is_some());
     heads.retain(|head| shows_switch || *head != "SWITCH");
+    heads.retain(|head| shows_vm || *head != "VM");
     let mut grid = Grid::new(heads);
     for port in ports {
         let mut cells = vec![word(&port.name)];
+        if shows_vm {
+            cells.push(word_or_dash(port.vm.as_ref().map(vm_name).as_deref()));
+        }
         if shows_switch {
             cells.push(word(&port.switch));
         }
@@ -294,6 +299,11 @@ fn list(ports: &Vec<Port>, paint: Paint) -> String {
         grid.row(cells);
     }
     grid.finish(paint) + &reasons(ports)
+}
+
+/// Returns what a machine is called: as its command line does, else by its program and process.
+pub(crate) fn vm_name(vm: &Vm) -> String {
+    vm.name.clone().unwrap_or_else(|| format!("{} {}", vm.program, vm.pid))
 }
 
 /// Returns a line for each port that is not up and says why.

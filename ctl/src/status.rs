@@ -11,7 +11,7 @@ use crate::{
     failure::Failure,
     output::{Output, Paint},
     peer,
-    port::{dropped, reasons},
+    port::{dropped, reasons, vm_name},
     render::{Grid, clean, duration, number, state, vlan_mode, word, word_or_dash, words},
     vlan, wireguard,
 };
@@ -94,12 +94,18 @@ fn switches(switches: &[Switch], paint: Paint) -> String {
 
 fn ports(report: &Report, paint: Paint) -> String {
     let shows_switch = report.switches.len() > 1;
-    let mut heads =
-        vec!["PORT", "SWITCH", "TYPE", "DEVICE", "VLAN", "STATE", "#RX", "#DROP", "#TX", "#DROP"];
+    let mut heads = vec![
+        "PORT", "VM", "SWITCH", "TYPE", "DEVICE", "VLAN", "STATE", "#RX", "#DROP", "#TX", "#DROP",
+    ];
+    let shows_vm = report.ports.iter().any(|port| port.vm.is_some());
     heads.retain(|head| shows_switch || *head != "SWITCH");
+    heads.retain(|head| shows_vm || *head != "VM");
     let mut grid = Grid::new(heads);
     for port in &report.ports {
         let mut cells = vec![word(&port.name)];
+        if shows_vm {
+            cells.push(word_or_dash(port.vm.as_ref().map(vm_name).as_deref()));
+        }
         if shows_switch {
             cells.push(word(&port.switch));
         }

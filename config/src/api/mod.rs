@@ -121,6 +121,9 @@ pub struct Port {
     /// The socket, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub socket: Option<String>,
+    /// The virtual machine behind it, where that can be known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vm: Option<Vm>,
     /// Its VLAN mode, in the words of the configuration file, VLANs as numbers.
     #[schema(value_type = Object)]
     pub vlan: Value,
@@ -136,6 +139,19 @@ pub struct Port {
     pub rx: Direction,
     /// From the switch out of the port.
     pub tx: Direction,
+}
+
+/// A virtual machine behind a port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Vm {
+    /// What its command line calls it, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The program that runs it.
+    pub program: String,
+    /// Its process.
+    pub pid: u32,
 }
 
 /// A switch.

@@ -116,6 +116,7 @@ pub(super) mod tests {
             kind: "tap".to_owned(),
             device: None,
             socket: None,
+            vm: None,
             vlan: serde_json::json!({ "access": 10 }),
             mtu: None,
             state: PortState::Up,

@@ -121,17 +121,20 @@ pub(super) async fn to_the_end(
 #[utoipa::path(get, path = "/v1/status", responses((status = 200, body = Status), (status = 403, body = Error)))]
 async fn status(State(control): State<Shared>) -> Answer<Status> {
     let report = control::report(&control).await;
+    control::look_for_vms(&control).await;
     Ok(Json(control.lock().await.view_status(report.as_ref())?))
 }
 
 #[utoipa::path(get, path = "/v1/ports", responses((status = 200, body = Vec<Port>), (status = 403, body = Error)))]
 async fn list_ports(State(control): State<Shared>) -> Answer<Vec<Port>> {
+    control::look_for_vms(&control).await;
     Ok(Json(control.lock().await.view_ports()))
 }
 
 #[utoipa::path(get, path = "/v1/ports/{name}", params(("name" = String, Path)),
     responses((status = 200, body = Port), (status = 404, body = Error)))]
 async fn show_port(State(control): State<Shared>, Named(name): Named) -> Answer<Port> {
+    control::look_for_vms(&control).await;
     Ok(Json(control.lock().await.view_port(&name)?))
 }
 

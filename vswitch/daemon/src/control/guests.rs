@@ -9,7 +9,7 @@ use std::{
 
 use weft_config::PortType;
 use weft_ports::{
-    OpenError, Opened, stream,
+    OpenError, Opened, peer, stream,
     vhost::{self, Attached, Ended, Line, News, Session},
 };
 
@@ -17,7 +17,8 @@ use super::{
     allowance::Allowance,
     lines::Lines,
     sockets::{Connected, SocketTask},
-    state::{Control, Link},
+    state::{Control, Link, Port},
+    vms::vm_of,
 };
 use crate::clock;
 
@@ -40,6 +41,7 @@ impl Control {
             return;
         }
         let id = port.id;
+        let pid = peer::credentials(&stream).ok().and_then(|peer| u32::try_from(peer.pid).ok());
         let taken = match port.config.kind {
             PortType::VhostUser { queues, .. } => vhost::attach(stream, queues.into())
                 .map_err(NotTaken::from)
@@ -49,6 +51,9 @@ impl Control {
         match taken {
             Ok((opened, line)) => {
                 self.attach(&name, id, opened, None, line);
+                if let Some(Port { link: Link::Open(open), .. }) = self.ports.get_mut(&name) {
+                    open.vm = pid.filter(|pid| *pid > 0).and_then(vm_of);
+                }
                 self.put_in_force();
             }
             Err(error) => {

@@ -22,6 +22,7 @@ mod tunnels;
 mod uapi;
 mod uplinks;
 mod view;
+mod vms;
 mod wireguard;
 
 #[cfg(test)]
@@ -35,3 +36,4 @@ pub(crate) use tunnels::{Happened, Tunnels};
 pub(crate) use uapi::{device, set};
 pub(crate) use uplinks::adopt;
 pub(crate) use view::{FdbFilter, ViewError};
+pub(crate) use vms::look_for_vms;

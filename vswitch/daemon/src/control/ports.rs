@@ -355,7 +355,7 @@ impl Control {
             port.generation = generation;
             let mtu = device.as_ref().map_or(DEFAULT_MTU, |device| device.mtu);
             let device = device.map(OpenDevice::from);
-            port.link = Link::Open(Open { egress, mtu, device, queues: None, line });
+            port.link = Link::Open(Open { egress, mtu, device, queues: None, vm: None, line });
             tracing::info!(port = name, "port open");
         }
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::sync::{Mutex, mpsc};
-use weft_config::{Config, PortConfig};
+use weft_config::{Config, PortConfig, api::Vm};
 use weft_core::{
     Fdb, Guards, Isolation, PortId, PortKind, PortSpec, Rate, StaticEntry, Switch, SwitchSpec,
     Timestamp,
@@ -22,6 +22,7 @@ use super::{
     sockets::SocketTask,
     tunnels::{TunnelPort, Tunnels},
     uplinks::Uplinks,
+    vms::Vms,
     wireguard::Adapters,
 };
 use crate::{
@@ -60,6 +61,7 @@ pub(crate) struct Control {
     pub(super) tunnels: Tunnels,
     pub(super) adapters: Adapters,
     pub(super) uplinks: Uplinks,
+    pub(super) vms: Vms,
     /// Where `wg` finds the adapters.
     pub(super) uapi: Sockets,
     pub(super) started: Timestamp,
@@ -109,6 +111,8 @@ pub(super) struct Open {
     pub(super) device: Option<OpenDevice>,
     /// The queues that the device of an `xdp` port had, each of which has a socket.
     pub(super) queues: Option<Queues>,
+    /// The machine at the other end of the port's socket.
+    pub(super) vm: Option<Vm>,
     /// The conversation with a vhost-user front-end; it ends with this.
     #[expect(dead_code, reason = "held for what its end does")]
     pub(super) line: Option<Line>,
@@ -169,6 +173,7 @@ impl Control {
             tunnels,
             adapters: Adapters::default(),
             uplinks: Uplinks::default(),
+            vms: Vms::default(),
             uapi,
             started: clock::now(),
             generations: 0,

@@ -2,7 +2,7 @@
 
 use weft_config::{
     PortType,
-    api::{Direction, Port as PortView, PortState},
+    api::{Direction, Port as PortView, PortState, Vm},
     vlan_json,
 };
 use weft_core::{DirectionCounters, DropReason};
@@ -19,7 +19,7 @@ use crate::{
 impl Control {
     /// Returns every port, by name, then those of tunnels and of WireGuard adapters.
     pub(crate) fn view_ports(&self) -> Vec<PortView> {
-        let ports = self.ports.iter().map(|(name, port)| port.view(name));
+        let ports = self.ports.iter().map(|(name, port)| port.view(name, self.vm_behind(port)));
         let tunnels = self.tunnels.ports_of_peers().map(|(_, tunnel, port)| port.view(tunnel));
         ports.chain(tunnels).chain(self.view_adapter_ports()).collect()
     }
@@ -27,7 +27,7 @@ impl Control {
     /// Returns one port.
     pub(crate) fn view_port(&self, name: &str) -> Result<PortView, ViewError> {
         if let Some(port) = self.ports.get(name) {
-            return Ok(port.view(name));
+            return Ok(port.view(name, self.vm_behind(port)));
         }
         let mut tunnels = self.tunnels.ports_of_peers();
         if let Some((_, tunnel, port)) = tunnels.find(|(_, _, port)| port.name == name) {
@@ -39,7 +39,7 @@ impl Control {
 }
 
 impl Port {
-    fn view(&self, name: &str) -> PortView {
+    fn view(&self, name: &str, vm: Option<Vm>) -> PortView {
         let (kind, device, socket) = match &self.config.kind {
             PortType::Netdev { device, .. } => ("netdev", Some(device.clone()), None),
             PortType::Tap { device, .. } => ("tap", Some(device.clone()), None),
@@ -53,6 +53,7 @@ impl Port {
             kind: kind.to_owned(),
             device,
             socket,
+            vm,
             vlan: vlan_json(&self.config.vlan),
             mtu: Some(self.mtu()),
             state,

@@ -187,6 +187,7 @@ impl TunnelPort {
             kind: "tunnel".to_owned(),
             device: None,
             socket: None,
+            vm: None,
             vlan: vlan_json(&self.vlan()),
             mtu: Some(TUNNEL_MTU),
             state,

@@ -41,6 +41,7 @@ impl Control {
                 kind: "wireguard".to_owned(),
                 device: None,
                 socket: None,
+                vm: None,
                 vlan: vlan_json(&PortVlan::Access(config.vlan)),
                 mtu: Some(config.mtu.into()),
                 state,
