@@ -14,6 +14,7 @@ use crate::{
     check::Check,
     client::{Client, Limits, Missing, Persistence},
     config::{Apply, ConfigCommand, Diff},
+    doctor::Doctor,
     drops::Drops,
     events::Events,
     failure::{Exit, Failure},
@@ -170,6 +171,8 @@ Examples:
     Top(Top),
     /// Show what happens: ports and peers that come and go, addresses that move, changes
     Events(Events),
+    /// Look for the usual traps, and say the ways out
+    Doctor(Doctor),
     /// Check a configuration file; needs no weftd
     Check(Check),
     /// Show how the running configuration differs from a file
@@ -219,6 +222,7 @@ impl Invocation {
             Command::Drops(drops) => drops.run(&client, output),
             Command::Top(top) => top.run(&client, output),
             Command::Events(events) => events.run(&client, output),
+            Command::Doctor(doctor) => doctor.run(&client, output),
             Command::Check(check) => check.run(output),
             Command::Diff(diff) => diff.run(&client, output),
             Command::Apply(apply) => apply.run(&client, output),

@@ -6,6 +6,7 @@ mod check;
 mod cli;
 mod client;
 mod config;
+mod doctor;
 mod drops;
 mod events;
 mod failure;
