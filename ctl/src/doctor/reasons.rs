@@ -37,7 +37,7 @@ pub(super) fn cure(way: &str, reason: &str) -> Option<(Grade, &'static str)> {
         ("rx", "static-elsewhere") => {
             (Problem, "an address that is static on another port: weftctl fdb list shows it")
         }
-        ("rx", "loop-blocked") | ("tx", "loop-blocked") => (
+        (_, "loop-blocked") => (
             Problem,
             "a segment's hosts also meet on a physical network: take one of the two ways out",
         ),
