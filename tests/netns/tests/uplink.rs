@@ -382,3 +382,26 @@ fn ports_that_are_switched_off_give_back_what_they_have() {
         scene.wait_until_reached();
     }
 }
+
+#[test]
+fn after_a_reboot_the_machines_own_configuration_is_carried_over() {
+    let scene = Scene::new(1);
+    let mut daemon = scene.daemon();
+    daemon.ctl().run("uplink adopt eth0 --port host");
+    daemon.kill9();
+    // The machine comes up: what was kept is of another life, and eth0 has other addresses now.
+    for record in ["uplinks/eth0.json", "devices/eth0.json", "devices/weft0.json"] {
+        let path = daemon.state_directory().join(record);
+        let text = fs::read_to_string(&path).expect("there is a record");
+        let mut record: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+        record["place"]["boot-id"] = "another".into();
+        fs::write(&path, record.to_string()).expect("a record can be written");
+    }
+    scene.run("tc qdisc del dev eth0 clsact");
+    scene.run("ip addr add 192.0.2.5/24 dev eth0");
+    scene.run("ip route add default via 192.0.2.1 dev eth0");
+    daemon.restart();
+    assert_eq!(scene.addresses("weft0"), ["192.0.2.5/24"]);
+    assert_eq!(scene.routes("weft0"), ["default via 192.0.2.1"]);
+    until("the host is reached", || scene.far.exec("ping -c 1 -W 1 -q 192.0.2.5").status.success());
+}
