@@ -32,8 +32,6 @@ pub(super) enum MemoryError {
     Overlaps(u64),
     #[error("more than {SLOTS} memory regions")]
     TooMany,
-    #[error("no memory region at {0:#x} to be removed")]
-    Unknown(u64),
     #[error("the file is too short for {0} bytes at {1}")]
     TooShort(u64, u64),
     #[error("the memory is no memfd and no file of tmpfs or hugetlbfs")]
@@ -153,8 +151,12 @@ enum Space {
 }
 
 impl Memory {
-    /// Returns this memory with one more region.
+    /// Returns this memory with one more region. One that is there already stays as it is: QEMU 7.2 and 8.0 name each
+    /// region once for every queue pair.
     pub(super) fn with(&self, spec: RegionSpec, file: &OwnedFd) -> Result<Self, MemoryError> {
+        if self.regions.iter().any(|region| region.spec == spec) {
+            return Ok(self.clone());
+        }
         if self.regions.len() >= SLOTS {
             return Err(MemoryError::TooMany);
         }
@@ -175,16 +177,15 @@ impl Memory {
         Ok(Self { regions })
     }
 
-    /// Returns this memory without a region.
-    pub(super) fn without(&self, spec: RegionSpec) -> Result<Self, MemoryError> {
+    /// Returns this memory without a region, which may be gone already, as [`Memory::with`] says.
+    pub(super) fn without(&self, spec: RegionSpec) -> Self {
         let same = |other: &Arc<Region>| {
             let other = other.spec;
             (other.guest, other.user, other.size) == (spec.guest, spec.user, spec.size)
         };
-        let place = self.regions.iter().position(same).ok_or(MemoryError::Unknown(spec.guest))?;
         let mut regions = self.regions.clone();
-        regions.remove(place);
-        Ok(Self { regions })
+        regions.retain(|other| !same(other));
+        Self { regions }
     }
 
     /// Tells whether a file was cut short under a region.

@@ -239,7 +239,7 @@ impl Session {
                 self.set_memory(memory)?;
             }
             Request::RemMemReg(region) => {
-                let memory = self.memory.without(region)?;
+                let memory = self.memory.without(region);
                 self.set_memory(memory)?;
             }
             Request::SetLogBase(area) => return self.set_log(area, &fds.remove(0)),
