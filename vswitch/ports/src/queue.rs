@@ -112,6 +112,10 @@ pub struct Tally {
     pub bytes: u64,
     /// Frames not sent, with the reason.
     pub drops: Vec<(DropReason, u64)>,
+    /// Whether those frames are to be named.
+    pub follows: bool,
+    /// The positions of those that can be named, with the reason, where somebody wants to know.
+    pub lost: Vec<(u16, DropReason)>,
 }
 
 impl Tally {
@@ -121,7 +125,15 @@ impl Tally {
         self.bytes += bytes as u64;
     }
 
-    /// Counts a frame that was not sent.
+    /// Counts the frame of a job that was not sent.
+    pub fn lost(&mut self, job: &Job, reason: DropReason) {
+        self.dropped(reason);
+        if self.follows {
+            self.lost.push((job.frame, reason));
+        }
+    }
+
+    /// Counts a frame that was not sent, whichever it was.
     pub(crate) fn dropped(&mut self, reason: DropReason) {
         match self.drops.iter_mut().find(|(counted, _)| *counted == reason) {
             Some((_, frames)) => *frames += 1,

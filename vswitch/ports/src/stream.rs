@@ -153,7 +153,7 @@ impl Transmit for StreamTransmit {
     fn send(&mut self, burst: &Burst<'_>, jobs: &[Job], tally: &mut Tally) {
         for job in jobs {
             if self.peer == Peer::Gone {
-                tally.dropped(DropReason::PortDown);
+                tally.lost(job, DropReason::PortDown);
                 continue;
             }
             let frame = &burst.frames()[usize::from(job.frame)];
@@ -164,7 +164,7 @@ impl Transmit for StreamTransmit {
                 put = self.outbox.put(&frame.head, rest, job.tags);
             }
             if let Err(reason) = put {
-                tally.dropped(reason);
+                tally.lost(job, reason);
             }
         }
         self.write(tally);

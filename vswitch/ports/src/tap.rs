@@ -199,12 +199,12 @@ impl Transmit for TapTransmit {
         for job in jobs {
             let frame = &burst.frames()[usize::from(job.frame)];
             if let Err(reason) = self.front.build(&frame.head, job.tags) {
-                tally.dropped(reason);
+                tally.lost(job, reason);
                 continue;
             }
             match self.write(burst.rest_of(frame)) {
                 Ok(written) => tally.sent(written - VNET),
-                Err(error) => tally.dropped(sys::refusal(&error)),
+                Err(error) => tally.lost(job, sys::refusal(&error)),
             }
         }
     }

@@ -3,7 +3,7 @@
 use weft_vlan::{ETHERNET_HEADER, Head, PortVlan, Priority, VlanId};
 
 use super::{
-    effects::Effects,
+    effects::{Effects, Live},
     egress::{excessive_len, is_customer},
     table::PortTable,
 };
@@ -61,6 +61,13 @@ pub(super) fn admit<E: Effects>(
         port.charge_flood(now, effects)?;
     }
     classify(port, head, effects)
+}
+
+/// Returns the VLAN that a frame belongs to, if it is a frame and belongs to one.
+pub(super) fn vlan_of(port: &PortTable, head: &Head) -> Option<VlanId> {
+    let effects = &mut Live::default();
+    check_form(port, head, effects).ok()?;
+    classify(port, head, effects).ok().map(|frame| frame.vlan)
 }
 
 /// Refuses what is no frame: too short, a tag cut short, a priority tag in front of another tag.

@@ -94,6 +94,11 @@ impl Switch {
         Forwarding { switch: self, now, ingress, live: Live::default() }
     }
 
+    /// Returns the VLAN that a frame from a port belongs to, if it belongs to one, whatever else becomes of it.
+    pub fn vlan_of(&self, ingress: PortId, head: &Head) -> Option<VlanId> {
+        ingress::vlan_of(self.tables.port(ingress)?, head)
+    }
+
     /// Says what would happen to a frame, step by step; nothing is learned, counted or used up.
     pub fn trace(&self, now: Timestamp, ingress: PortId, head: &Head) -> Trace {
         let mut told = Told::default();

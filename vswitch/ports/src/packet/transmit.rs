@@ -21,6 +21,8 @@ pub(super) struct PacketTransmit {
     fronts: Box<[Front; BURST]>,
     pieces: Vec<libc::iovec>,
     messages: Vec<libc::mmsghdr>,
+    /// Which job each message is.
+    sent: Vec<u16>,
 }
 
 // SAFETY: the pointers in `pieces` and `messages` are only followed within one call of `send`, which writes them first.
@@ -37,6 +39,7 @@ impl PacketTransmit {
             fronts: Box::new([const { Front::new() }; BURST]),
             pieces: Vec::with_capacity(2 * BURST),
             messages: Vec::with_capacity(BURST),
+            sent: Vec::with_capacity(BURST),
         })
     }
 
@@ -44,10 +47,11 @@ impl PacketTransmit {
     fn lay_out(&mut self, burst: &Burst<'_>, jobs: &[Job], tally: &mut Tally) {
         self.pieces.clear();
         self.messages.clear();
-        for (job, front) in jobs.iter().zip(self.fronts.iter_mut()) {
+        self.sent.clear();
+        for (position, (job, front)) in jobs.iter().zip(self.fronts.iter_mut()).enumerate() {
             let frame = &burst.frames()[usize::from(job.frame)];
             if let Err(reason) = front.build(&frame.head, job.tags) {
-                tally.dropped(reason);
+                tally.lost(job, reason);
                 continue;
             }
             let rest = burst.rest_of(frame);
@@ -61,6 +65,7 @@ impl PacketTransmit {
             let mut message: libc::mmsghdr = unsafe { mem::zeroed() };
             message.msg_hdr.msg_iovlen = 1 + rest.len();
             self.messages.push(message);
+            self.sent.push(position as u16);
         }
         // The list of pieces has its place in memory only when it is complete.
         let mut begin = 0;
@@ -102,7 +107,8 @@ impl Transmit for PacketTransmit {
                     }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(error) => {
-                        tally.dropped(sys::refusal(&error));
+                        let job = &jobs[usize::from(self.sent[done])];
+                        tally.lost(job, sys::refusal(&error));
                         done += 1;
                     }
                 }

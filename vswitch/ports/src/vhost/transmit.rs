@@ -135,10 +135,10 @@ impl ToGuest {
             };
             match written {
                 Ok(()) => tally.sent(len),
-                Err(Unwritten::Dropped(reason)) => tally.dropped(reason),
+                Err(Unwritten::Dropped(reason)) => tally.lost(job, reason),
                 Err(Unwritten::Broken(reason)) => {
                     broken = Some(reason);
-                    jobs[position..].iter().for_each(|_| tally.dropped(DropReason::PortDown));
+                    jobs[position..].iter().for_each(|job| tally.lost(job, DropReason::PortDown));
                     break;
                 }
             }
@@ -191,7 +191,7 @@ impl Transmit for ToGuest {
                 return;
             }
         }
-        jobs.iter().for_each(|_| tally.dropped(DropReason::PortDown));
+        jobs.iter().for_each(|job| tally.lost(job, DropReason::PortDown));
     }
 
     fn flush(&mut self, _: &mut Tally) {}

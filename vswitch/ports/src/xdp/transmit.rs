@@ -198,7 +198,7 @@ impl Transmit for XdpTransmit {
             let put = if self.is_down { Err(DropReason::PortDown) } else { self.put(burst, job) };
             match put {
                 Ok(len) => tally.sent(len),
-                Err(reason) => tally.dropped(reason),
+                Err(reason) => tally.lost(job, reason),
             }
         }
         self.hand_over();
