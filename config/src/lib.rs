@@ -23,4 +23,5 @@ pub use model::{
     PeerConfig, PortConfig, PortType, SegmentConfig, SocketConfig, SocketMode, SwitchConfig,
     UplinkConfig, VpnConfig, WireguardConfig, WireguardPeerConfig,
 };
+pub use names::nearest;
 pub use words::{vlan_json, vlan_words};

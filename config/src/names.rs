@@ -136,10 +136,7 @@ pub(crate) fn check_device(name: &str) -> Result<(), String> {
 }
 
 /// Returns the candidate that a word was probably meant to be.
-pub(crate) fn nearest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = word.chars().count();
     if length > COMPARED_MAX {
         return None;

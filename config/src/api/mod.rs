@@ -40,6 +40,10 @@
 //! | `PATCH /v1/wireguard/{name}/peers/{peer}` | [`SetWireguardPeer`] | [`Changed`] | writers |
 //! | `DELETE /v1/wireguard/{name}/peers/{peer}` | | [`Changed`] | writers |
 //! | `GET /v1/events?after=&wait-seconds=` | | [`Events`] | readers |
+//! | `GET /v1/drops?lines=` | | lines of [`DropNews`], without end | readers |
+//! | `POST /v1/capture` | [`CaptureRequest`] | pcapng, until it ends or the client goes | writers |
+//! | `GET /v1/captures` | | `[`[`Capture`]`]` | readers |
+//! | `DELETE /v1/captures/{id}` | | | writers |
 //! | `POST /v1/trace` | [`TraceRequest`] | [`Trace`] | readers |
 //! | `GET /v1/config` | | [`ConfigDocument`] | readers |
 //! | `POST /v1/config/diff` | [`ConfigText`] | [`Changed`] | readers |
@@ -53,6 +57,7 @@
 //! With [`SESSION_HEADER`], a list of IP addresses, a change is refused (`cuts-session`) that would cut the host off them.
 //! Every refusal is an [`Error`].
 
+mod capture;
 mod events;
 mod tunnel;
 mod uplink;
@@ -65,6 +70,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 pub use self::{
+    capture::{Capture, CaptureDirection, CaptureRequest, Drop, DropNews},
     events::{Event, Events, Happening},
     tunnel::{
         AddPeer, AddSegment, Peer, PeerReset, PeerState, Ping, PingRequest, Segment, SetPeer, Vpn,

@@ -1,6 +1,7 @@
 //! `weftd`: a userspace switch. Joins the NICs of virtual machines and host interfaces into virtual LANs.
 
 mod api;
+mod capture;
 mod clock;
 mod config_file;
 mod control;

@@ -1,6 +1,12 @@
 //! Who may do what: decided by the peer's credentials, which the kernel vouches for.
 
-use std::fs;
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 use axum::{
     extract::{FromRequestParts, Request},
@@ -10,7 +16,7 @@ use axum::{
 };
 use weft_ports::peer::Credentials;
 
-use super::error::ApiError;
+use super::error::{ApiError, Forbidden};
 
 /// The group whose members may read.
 const READERS: &str = "weft";
@@ -31,6 +37,23 @@ pub(super) enum Access {
 pub(super) struct Client {
     pub(super) credentials: Credentials,
     pub(super) access: Access,
+    pub(super) lasting: Lasting,
+}
+
+/// Whether an answer may take as long as its client listens.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lasting(Arc<AtomicBool>);
+
+impl Lasting {
+    /// Lets the answer last.
+    pub(super) fn begin(&self) {
+        self.0.store(true, Relaxed);
+    }
+
+    /// Tells whether the answer lasts.
+    pub(super) fn has_begun(&self) -> bool {
+        self.0.load(Relaxed)
+    }
 }
 
 impl Client {
@@ -45,7 +68,7 @@ impl Client {
         } else {
             Access::None
         };
-        Self { credentials, access }
+        Self { credentials, access, lasting: Lasting::default() }
     }
 }
 
@@ -68,6 +91,15 @@ impl<S: Sync> FromRequestParts<S> for Client {
     }
 }
 
+/// Returns what a client wants to do, as far as it may not.
+fn refused(path: &str, needed: Access) -> Forbidden {
+    match needed {
+        _ if path == "/v1/capture" => Forbidden::SeeFrames,
+        Access::Write => Forbidden::Change,
+        _ => Forbidden::Look,
+    }
+}
+
 /// Requests that look without changing although they carry a body.
 const READING_POSTS: &[&str] = &["/v1/trace", "/v1/config/diff"];
 
@@ -86,7 +118,7 @@ pub(super) async fn guard(
     let (uid, pid) = (client.credentials.uid, client.credentials.pid);
     if client.access < needed {
         tracing::warn!(uid, pid, %method, path, "refused: not allowed");
-        return Err(ApiError::not_allowed(uid, needed == Access::Write));
+        return Err(ApiError::not_allowed(uid, refused(&path, needed)));
     }
     let response = next.run(request).await;
     if needed == Access::Write {

@@ -12,8 +12,19 @@ use weft_config::{
 
 use crate::{
     config_file::FileError,
-    control::{ChangeError, ViewError},
+    control::{CaptureError, ChangeError, ViewError},
 };
+
+/// What a client may not do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Forbidden {
+    /// Change something.
+    Change,
+    /// See what frames contain.
+    SeeFrames,
+    /// Look at anything.
+    Look,
+}
 
 /// A refusal with its HTTP status.
 #[derive(Debug)]
@@ -51,12 +62,20 @@ impl ApiError {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid-request", message, help)
     }
 
-    pub(super) fn not_allowed(uid: u32, to_change: bool) -> Self {
-        let what = if to_change { "change anything" } else { "see the switch's state" };
-        let help = if to_change {
-            "only root and the user that weftd runs as may: try sudo"
-        } else {
-            "root, the user that weftd runs as and members of the group `weft` may"
+    pub(super) fn not_allowed(uid: u32, what: Forbidden) -> Self {
+        let (what, help) = match what {
+            Forbidden::Change => {
+                ("change anything", "only root and the user that weftd runs as may: try sudo")
+            }
+            Forbidden::SeeFrames => (
+                "see frames",
+                "only root and the user that weftd runs as may: try sudo; `weftctl drops --follow` needs no more than \
+                 the group `weft`",
+            ),
+            Forbidden::Look => (
+                "see the switch's state",
+                "root, the user that weftd runs as and members of the group `weft` may",
+            ),
         };
         Self::new(
             StatusCode::FORBIDDEN,
@@ -85,6 +104,32 @@ impl From<ViewError> for ApiError {
             ViewError::Disabled(_) | ViewError::BadFrame(_) | ViewError::BadPing(_) => {
                 Self::invalid_request(error.to_string())
             }
+        }
+    }
+}
+
+impl From<CaptureError> for ApiError {
+    fn from(error: CaptureError) -> Self {
+        let message = error.to_string();
+        match error {
+            CaptureError::Unknown { near, .. } => {
+                let error = Self::not_found(message);
+                match near {
+                    Some(near) => error.with_help(format!("did you mean `{near}`?")),
+                    None => error,
+                }
+            }
+            CaptureError::Filter(error) => {
+                Self::new(StatusCode::BAD_REQUEST, "invalid-filter", message, error.help.as_deref())
+            }
+            CaptureError::Senseless(_) => Self::invalid_request(message),
+            CaptureError::TooMany(..) => Self::new(
+                StatusCode::CONFLICT,
+                "too-many-captures",
+                message,
+                Some("wait until one of them has ended, or end it"),
+            ),
+            CaptureError::Thread(_) => Self::internal(&message),
         }
     }
 }

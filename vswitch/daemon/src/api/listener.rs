@@ -32,7 +32,7 @@ const READERS: usize = 64;
 const STRANGERS: usize = 8;
 /// How long a client may take to say what it wants, or to let a connection idle.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long one connection may last: also ends a body that never comes.
+/// How long one connection may last, but for one that is told of what happens: also ends a body that never comes.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Why there is no control socket.
@@ -102,8 +102,12 @@ pub(crate) async fn serve(listener: UnixListener, control: Shared) {
         let router = router.clone();
         tokio::spawn(async move {
             let _permit = permit;
-            let _ =
-                tokio::time::timeout(CONNECTION_TIMEOUT, converse(stream, client, router)).await;
+            let lasting = client.lasting.clone();
+            let mut conversation = std::pin::pin!(converse(stream, client, router));
+            let in_time = tokio::time::timeout(CONNECTION_TIMEOUT, &mut conversation).await;
+            if in_time.is_err() && lasting.has_begun() {
+                conversation.await;
+            }
         });
     }
 }

@@ -46,6 +46,7 @@ pub(super) fn router(control: Shared) -> axum::Router {
         .merge(super::uplinks::routes())
         .merge(super::tunnels::routes())
         .merge(super::wireguard::routes())
+        .merge(super::capture::routes())
         .routes(routes!(events))
         .routes(routes!(trace))
         .merge(super::configuration::routes())

@@ -3,6 +3,7 @@
 
 mod allowance;
 mod candidate;
+mod captures;
 mod change;
 mod events;
 mod guests;
@@ -28,6 +29,7 @@ mod wireguard;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use captures::{Asker, CaptureError, Stream, capture, follow};
 pub(crate) use change::{ChangeError, Permanence};
 pub(crate) use peers::{ping, report, reset};
 pub(crate) use state::{Control, Shared};

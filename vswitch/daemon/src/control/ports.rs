@@ -402,6 +402,7 @@ impl Control {
 
     /// Closes every port and undoes what was changed on devices.
     pub(crate) async fn shut_down(&mut self) {
+        self.stop_captures();
         self.give_back_leaving(&Config::default(), &mut Vec::new()).await;
         self.config.ports.clear();
         self.end_tunnels().await;

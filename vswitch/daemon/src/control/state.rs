@@ -17,6 +17,7 @@ use weft_vlan::VlanSet;
 
 use super::{
     candidate::Candidate,
+    captures::Captures,
     events::Events,
     history::History,
     sockets::SocketTask,
@@ -49,6 +50,8 @@ pub(crate) struct Control {
     pub(super) events: Arc<Events>,
     /// Whether ports were up when it was told last, and why not.
     pub(super) told: BTreeMap<String, Option<String>>,
+    /// Who captures.
+    pub(super) captures: Captures,
     /// What the file held before.
     pub(super) history: History,
     /// What is in force until it is confirmed or taken back.
@@ -160,6 +163,7 @@ impl Control {
         Self {
             events: Arc::new(Events::new()),
             told: BTreeMap::new(),
+            captures: Captures::default(),
             history: History::new(tunnels.state_dir()),
             candidate: None,
             config: Config::default(),
@@ -240,6 +244,7 @@ impl Control {
         let ports = ports.chain(tunnels).chain(adapters);
         let switches = self.switches.values().map(|switch| switch.compiled.clone()).collect();
         self.pool.swap(Plan::new(switches, ports));
+        self.name_captured();
         self.tell_overlay();
     }
 

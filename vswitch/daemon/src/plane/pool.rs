@@ -20,7 +20,7 @@ use super::{
     Egress, Plan, PortCounters,
     worker::{Attachment, Command, Source, Worker, wake_descriptor},
 };
-use crate::tunnel::Incoming;
+use crate::{capture::Tap, tunnel::Incoming};
 
 /// A queue that will bring no more frames.
 #[derive(Debug)]
@@ -148,6 +148,18 @@ impl Pool {
         for worker in &self.workers {
             worker.tell(Command::Detach(port));
         }
+    }
+
+    /// Has the workers show a client what they deliver, by a tap each.
+    pub(crate) fn tap(&self, taps: Vec<Tap>) {
+        for (worker, tap) in self.workers.iter().zip(taps) {
+            worker.tell(Command::Tap(Box::new(tap)));
+        }
+    }
+
+    /// Has them show it no more.
+    pub(crate) fn untap(&self, client: u64) {
+        self.workers.iter().for_each(|worker| worker.tell(Command::Untap(client)));
     }
 
     /// Waits until every worker has begun a turn on the newest plan and carried out what it was told.

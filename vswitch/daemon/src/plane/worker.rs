@@ -23,7 +23,11 @@ use super::{
     Egress, Plan, PortCounters, QueueEnded,
     moderation::{Moderation, PAUSE, Turn},
 };
-use crate::{clock, tunnel::Incoming};
+use crate::{
+    capture::{Nobody, Tap, Taps, Watch, Watched},
+    clock,
+    tunnel::Incoming,
+};
 
 /// Turns between two looks at what the kernel has to say, while guests' rings alone keep a worker busy.
 const TURNS_BETWEEN_LOOKS: u32 = 8;
@@ -42,6 +46,10 @@ pub(super) enum Command {
     Detach(Option<PortId>),
     /// Switch a frame that came by a port, with this tag, and was handed over.
     Inject(PortId, Option<WireTag>, Vec<u8>),
+    /// Show a client what is delivered.
+    Tap(Box<Tap>),
+    /// Show it no more.
+    Untap(u64),
     /// Answer once the newest plan is in use.
     Pass(oneshot::Sender<()>),
     /// End.
@@ -223,6 +231,8 @@ impl Worker {
                     let now = clock::now();
                     deliver(self.id, &plan, now, port, &burst, Frames::Returned, &mut self.outbox);
                 }
+                Command::Tap(tap) => self.outbox.taps.add(*tap),
+                Command::Untap(client) => self.outbox.taps.remove(client),
                 Command::Pass(answer) => {
                     let _ = answer.send(());
                 }
@@ -350,6 +360,16 @@ enum Frames {
     Returned,
 }
 
+/// How a burst came in.
+#[derive(Clone, Copy)]
+struct Arrival<'a> {
+    worker: usize,
+    plan: &'a Plan,
+    now: Timestamp,
+    ingress: PortId,
+    frames: Frames,
+}
+
 /// Decides on every frame of a burst, then sends to each port that gets some, once.
 fn deliver(
     worker: usize,
@@ -360,6 +380,34 @@ fn deliver(
     frames: Frames,
     outbox: &mut Outbox,
 ) {
+    let arrival = Arrival { worker, plan, now, ingress, frames };
+    if outbox.taps.is_empty() {
+        deliver_to(arrival, burst, outbox, &mut Nobody);
+    } else {
+        deliver_watched(arrival, burst, outbox);
+    }
+}
+
+/// Does the same before the eyes of those who want to see it.
+#[inline(never)]
+fn deliver_watched(arrival: Arrival<'_>, burst: &Burst<'_>, outbox: &mut Outbox) {
+    let Some((_, switch)) = arrival.plan.port(arrival.ingress) else { return };
+    let time = u64::try_from(clock::wall().as_nanos()).unwrap_or(u64::MAX);
+    let has_arrived = arrival.frames == Frames::Arrived;
+    let mut taps = std::mem::take(&mut outbox.taps);
+    let mut watched = Watched::new(&mut taps, burst, switch, arrival.ingress, time, has_arrived);
+    deliver_to(arrival, burst, outbox, &mut watched);
+    outbox.taps = taps;
+}
+
+#[inline(always)]
+fn deliver_to<W: Watch>(
+    arrival: Arrival<'_>,
+    burst: &Burst<'_>,
+    outbox: &mut Outbox,
+    watch: &mut W,
+) {
+    let Arrival { worker, plan, now, ingress, frames } = arrival;
     let Some((port, switch)) = plan.port(ingress) else { return };
     let snoop = port.snoop.as_ref().filter(|_| frames == Frames::Arrived);
     let rx = &port.counters.of_worker(worker).rx;
@@ -375,10 +423,12 @@ fn deliver(
         bytes += len;
         outbox.turn.add(len);
         if snoop.is_some_and(|snoop| snoop.takes_probe(ingress, &frame.head)) {
+            watch.came(position, None, None);
             continue;
         }
         match switch.forward(&frame.head) {
             Ok(egress) => {
+                watch.came(position, Some(egress.vlan()), None);
                 if let Some(snoop) = snoop {
                     if !egress.is_flood() {
                         snoop.shows(ingress, egress.vlan(), &frame.head);
@@ -389,17 +439,23 @@ fn deliver(
                 for (to, tags) in egress.copies() {
                     match tags {
                         Ok(tags) => outbox.put(to, Job { frame: position as u16, tags }),
-                        Err(reason) => count_tx_drop(worker, plan, to, reason, 1),
+                        Err(reason) => {
+                            watch.kept(to, position, reason);
+                            count_tx_drop(worker, plan, to, reason, 1);
+                        }
                     }
                 }
             }
-            Err(reason) => rx.drop(reason, 1),
+            Err(reason) => {
+                watch.came(position, None, Some(reason));
+                rx.drop(reason, 1);
+            }
         }
     }
     if frames == Frames::Arrived {
         rx.add(burst.frames().len() as u64, bytes);
     }
-    outbox.send(worker, plan, burst);
+    outbox.send(worker, plan, burst, watch);
 }
 
 fn count_tx_drop(worker: usize, plan: &Plan, port: PortId, reason: DropReason, frames: u64) {
@@ -415,6 +471,7 @@ fn count_tx(tx: &DirectionCounters, tally: &mut Tally) {
         tx.drop(reason, frames);
     }
     (tally.frames, tally.bytes) = (0, 0);
+    tally.lost.clear();
 }
 
 /// The jobs of one burst, gathered by egress port.
@@ -424,6 +481,8 @@ struct Outbox {
     tally: Tally,
     /// What this turn brought.
     turn: Turn,
+    /// Who wants to see what is delivered.
+    taps: Taps,
 }
 
 impl Outbox {
@@ -433,6 +492,7 @@ impl Outbox {
             touched: Vec::new(),
             tally: Tally::default(),
             turn: Turn::default(),
+            taps: Taps::default(),
         }
     }
 
@@ -447,7 +507,9 @@ impl Outbox {
         jobs.push(job);
     }
 
-    fn send(&mut self, worker: usize, plan: &Plan, burst: &Burst<'_>) {
+    #[inline(always)]
+    fn send<W: Watch>(&mut self, worker: usize, plan: &Plan, burst: &Burst<'_>, watch: &mut W) {
+        self.tally.follows = W::FOLLOWS;
         for port in self.touched.drain(..) {
             let jobs = &mut self.jobs[port.index()];
             if let Some((planned, _)) = plan.port(port) {
@@ -455,12 +517,17 @@ impl Outbox {
                 match &planned.egress {
                     Some(egress) => {
                         egress.lock(worker).send(burst, jobs, &mut self.tally);
+                        watch.left(port, jobs, &self.tally, None);
                         count_tx(tx, &mut self.tally);
                     }
-                    None => tx.drop(DropReason::PortDown, jobs.len() as u64),
+                    None => {
+                        watch.left(port, jobs, &self.tally, Some(DropReason::PortDown));
+                        tx.drop(DropReason::PortDown, jobs.len() as u64);
+                    }
                 }
             }
             jobs.clear();
         }
+        self.tally.follows = false;
     }
 }

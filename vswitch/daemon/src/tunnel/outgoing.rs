@@ -63,7 +63,7 @@ impl Transmit for Outgoing {
     fn send(&mut self, burst: &Burst<'_>, jobs: &[Job], tally: &mut Tally) {
         let way = self.peer.way();
         let Some(way) = way.as_deref() else {
-            tally.drops.push((DropReason::NoSession, jobs.len() as u64));
+            jobs.iter().for_each(|job| tally.lost(job, DropReason::NoSession));
             if self.peer.want() {
                 self.notes.wanted(self.peer.id());
             }

@@ -97,7 +97,7 @@ impl Transmit for Outgoing {
                     tally.frames += 1;
                     tally.bytes += bytes as u64;
                 }
-                Err(reason) => tally.drops.push((reason, 1)),
+                Err(reason) => tally.lost(job, reason),
             }
         }
         drop(adapter);
