@@ -11,6 +11,7 @@ use clap::{
 use weft_config::api::{Error as Refusal, ErrorBody};
 
 use crate::{
+    capture::Capture,
     check::Check,
     client::{Client, Limits, Missing, Persistence},
     config::{Apply, ConfigCommand, Diff},
@@ -165,8 +166,10 @@ Examples:
     Key(KeyCommand),
     /// Say what would happen to a frame, step by step
     Trace(Trace),
-    /// Show dropped frames by port, direction and reason
+    /// Show dropped frames by port, direction and reason, or as they are dropped
     Drops(Drops),
+    /// Write frames as they pass ports, and why they are dropped, for Wireshark and tcpdump
+    Capture(Capture),
     /// Watch the rates of ports and peers
     Top(Top),
     /// Show what happens: ports and peers that come and go, addresses that move, changes
@@ -220,6 +223,7 @@ impl Invocation {
             Command::Key(command) => command.run(output),
             Command::Trace(trace) => trace.run(&client, output),
             Command::Drops(drops) => drops.run(&client, output),
+            Command::Capture(capture) => capture.run(&client, output),
             Command::Top(top) => top.run(&client, output),
             Command::Events(events) => events.run(&client, output),
             Command::Doctor(doctor) => doctor.run(&client, output),

@@ -1,5 +1,7 @@
 //! The client's end of the control socket: one HTTP/1.1 request over a Unix socket, bounded in time and size.
 
+mod stream;
+
 use std::{
     error::Error as _,
     future::Future,
@@ -12,15 +14,15 @@ use std::{
 
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::{
-    Method, StatusCode,
+    Method, Response, StatusCode,
     body::{Bytes, Incoming},
-    client::conn::http1,
+    client::conn::http1::{self, SendRequest},
     header,
 };
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{net::UnixStream, time};
+use tokio::{net::UnixStream, runtime::Runtime, time};
 use weft_config::api::{self, Changed, ConfigDocument, ErrorBody, SESSION_HEADER};
 
 use crate::{
@@ -28,6 +30,8 @@ use crate::{
     output::{Format, Output},
     render, session,
 };
+
+pub(crate) use self::stream::{Piece, Stream};
 
 /// What RFC 3986 calls unreserved stays as it is; everything else in a name is escaped.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -218,22 +222,13 @@ impl Client {
 
     fn send_once<T>(&self, request: Request) -> Result<Answer<T>, Failure> {
         let effect = request.effect;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(
-            |error| Failure::failed("io", format!("the runtime does not start: {error}")),
-        )?;
-        let (status, body) = runtime
+        let (status, body) = runtime()?
             .block_on(self.exchange(request))
             .map_err(|failure| doubtful(failure, effect))?;
         if status.is_success() {
             return Ok(Answer { body, kind: PhantomData });
         }
-        match serde_json::from_slice::<api::Error>(&body) {
-            Ok(refusal) => Err(Failure::refused(with_advice(refusal.error))),
-            Err(_) => {
-                let start: String = String::from_utf8_lossy(&body).chars().take(200).collect();
-                Err(garbled(&format!("status {status}, \"{}\"", render::clean(&start))))
-            }
-        }
+        Err(refusal_of(status, &body))
     }
 
     /// Sends a request to take something away; with `Missing::Accepted`, what is not there is success.
@@ -257,19 +252,20 @@ impl Client {
 
     async fn exchange(&self, request: Request) -> Result<(StatusCode, Bytes), Failure> {
         let stream = self.connect().await?;
-        let timeout = self.limits.answer;
-        match time::timeout(timeout, converse(stream, request, self.limits.body)).await {
+        let conversation = converse(stream, request, self.limits.body);
+        match time::timeout(self.limits.answer, conversation).await {
             Ok(answer) => answer,
-            Err(_) => Err(Failure::unreachable(
-                "timeout",
-                format!(
-                    "weftd at {} did not answer within {}",
-                    self.socket.display(),
-                    seconds(timeout)
-                ),
-            )
-            .help("`systemctl status weftd` and its log say what it is busy with")),
+            Err(_) => Err(self.too_slow()),
         }
+    }
+
+    fn too_slow(&self) -> Failure {
+        let (socket, patience) = (self.socket.display(), seconds(self.limits.answer));
+        Failure::unreachable(
+            "timeout",
+            format!("weftd at {socket} did not answer within {patience}"),
+        )
+        .help("`systemctl status weftd` and its log say what it is busy with")
     }
 
     async fn connect(&self) -> Result<UnixStream, Failure> {
@@ -282,6 +278,24 @@ impl Client {
                 format!("weftd did not accept a connection at {} within {}", self.socket.display(), seconds(timeout)),
             )
             .help("too many clients wait for it, or it hangs; `systemctl status weftd` and its log tell")),
+        }
+    }
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed("io", format!("the runtime does not start: {error}")))
+}
+
+/// Returns what the daemon refused.
+fn refusal_of(status: StatusCode, body: &[u8]) -> Failure {
+    match serde_json::from_slice::<api::Error>(body) {
+        Ok(refusal) => Failure::refused(with_advice(refusal.error)),
+        Err(_) => {
+            let start: String = String::from_utf8_lossy(body).chars().take(200).collect();
+            garbled(&format!("status {status}, \"{}\"", render::clean(&start)))
         }
     }
 }
@@ -322,6 +336,16 @@ async fn converse(
     request: Request,
     limit: usize,
 ) -> Result<(StatusCode, Bytes), Failure> {
+    let (_sender, response) = begin(stream, request).await?;
+    let status = response.status();
+    Ok((status, read_body(response.into_body(), limit).await?))
+}
+
+/// Sends a request and waits for the head of its answer.
+async fn begin(
+    stream: UnixStream,
+    request: Request,
+) -> Result<(SendRequest<Full<Bytes>>, Response<Incoming>), Failure> {
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
     tokio::spawn(connection);
@@ -345,8 +369,7 @@ async fn converse(
         .body(Full::new(Bytes::from(request.body.unwrap_or_default())))
         .map_err(|error| Failure::usage(format!("this cannot be asked for: {error}")))?;
     let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
-    let status = response.status();
-    Ok((status, read_body(response.into_body(), limit).await?))
+    Ok((sender, response))
 }
 
 async fn read_body(body: Incoming, limit: usize) -> Result<Bytes, Failure> {

@@ -120,6 +120,27 @@ pub(crate) fn count(number: u64) -> String {
     format!("{scaled:.digits$}{unit}")
 }
 
+/// How finely a time of day is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fraction {
+    /// Three digits.
+    Milliseconds,
+    /// Nine.
+    Nanoseconds,
+}
+
+/// Returns a time of day, from nanoseconds since 1970, as this machine's clock shows it.
+pub(crate) fn clock(nanoseconds: u64, fraction: Fraction) -> String {
+    let format = match fraction {
+        Fraction::Milliseconds => "%H:%M:%S%.3f",
+        Fraction::Nanoseconds => "%H:%M:%S%.9f",
+    };
+    jiff::Timestamp::from_nanosecond(nanoseconds.into()).map_or_else(
+        |_| "-".to_owned(),
+        |time| time.to_zoned(jiff::tz::TimeZone::system()).strftime(format).to_string(),
+    )
+}
+
 /// Returns a number of seconds in its two largest units.
 pub(crate) fn duration(seconds: u64) -> String {
     let units = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];

@@ -214,34 +214,36 @@ fn an_output_that_cannot_be_written_is_a_failure() {
 
 #[test]
 fn drops_are_followed_until_the_daemon_goes() {
-    let ports = |frames: u32| {
-        let none = json!({"frames": 0, "bytes": 0, "drops": {}});
-        let rx = json!({"frames": 9, "bytes": 9, "drops": {"spoofed": frames}});
-        json!([{"name": "web1", "switch": "main", "type": "tap", "vlan": {"access": 1}, "state": "up", "rx": rx, "tx": none}])
-            .to_string()
-    };
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("weftd.sock");
     let listener = UnixListener::bind(&path).unwrap();
     let mut child = weftctl()
         .arg("--socket")
         .arg(&path)
-        .args(["drops", "--follow"])
+        .args(["drops", "--follow", "--lines", "7"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    for frames in [5, 5, 12] {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut head = [0; 4096];
-        let _ = stream.read(&mut head).unwrap();
-        let body = ports(frames);
-        write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut head = [0; 4096];
+    let read = stream.read(&mut head).unwrap();
+    assert!(head[..read].starts_with(b"GET /v1/drops?lines=7 HTTP/1.1\r\n"));
+    let line = json!({"kind": "drop", "time-ms": 5, "port": "web1", "direction": "rx", "reason": "spoofed",
+        "frames": 7, "vlan": 10, "later": "a key that is not known yet"});
+    let line = format!("{line}\n");
+    write!(stream, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").unwrap();
+    // A line is a line, however it comes.
+    for piece in line.as_bytes().chunks(50) {
+        write!(stream, "{:x}\r\n", piece.len()).unwrap();
+        stream.write_all(piece).unwrap();
+        stream.write_all(b"\r\n").unwrap();
     }
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    assert_eq!(line.split_whitespace().collect::<Vec<_>>(), ["web1", "rx", "spoofed", "+7"]);
-    drop(listener);
+    let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+    assert_eq!(words, ["web1", "rx", "spoofed", "×7", "VLAN", "10"]);
+    drop((stream, listener));
     let ended = child.wait_with_output().unwrap();
     assert_eq!(ended.status.code(), Some(3));
 }
