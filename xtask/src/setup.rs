@@ -62,6 +62,7 @@ const PROGRAMS: &[(&str, &str, &[Need])] = &[
     ("tcpdump", "tcpdump", &[Need::GuestImage, Need::Guests]),
     ("depmod", "kmod", &[Need::GuestImage]),
     ("xz", "xz-utils", &[Need::GuestImage]),
+    ("tshark", "tshark", &[Need::Guests]),
     ("socat", "socat", &[Need::Guests]),
     ("tmux", "tmux", &[Need::Guests]),
     ("sysctl", "procps", &[Need::Guests]),

@@ -8,7 +8,10 @@
 
 use std::{fs, os::unix::net::UnixStream, process::Command};
 
-use weft_netns::{Ctl, Daemon, Lab, Output};
+use weft_netns::{
+    Ctl, Daemon, Lab, Output, Process, StreamGuest, Wire, eventually,
+    frame::{BROADCAST, Frame, mac, mac_text},
+};
 
 const READERS: &str = "4242";
 const SOMEBODY: &str = "65533";
@@ -83,6 +86,8 @@ fn members_of_the_group_look_and_change_nothing() {
         "peer ping x --count 1",
         "peer reset x",
         "peer remove x",
+        "capture --count 1",
+        "capture --drops --count 1",
         &format!("apply {}", candidate.display()),
     ] {
         let output = run_as(&ctl, READERS, line);
@@ -93,10 +98,35 @@ fn members_of_the_group_look_and_change_nothing() {
     assert_eq!(ctl.port("one")["vlan"]["access"], 10);
 }
 
+/// Frames are for those who may change things; who was where, and why it was dropped, is state.
+#[test]
+fn members_of_the_group_follow_drops_and_see_no_frame() {
+    let Scene { lab, daemon } = scene();
+    let follow = daemon.ctl().command(&["drops", "--follow"]);
+    let mut as_reader = Command::new("setpriv");
+    as_reader
+        .args(["--reuid", SOMEBODY, "--regid", SOMEBODY, "--groups", READERS])
+        .arg(follow.get_program())
+        .args(follow.get_args());
+    let follower = Process::start("weftctl drops --follow", lab.switch(), as_reader);
+    let mut guest = StreamGuest::connect(&lab.path("one.sock"));
+    let secret = Frame::new(mac(1), BROADCAST).tag(10).text("nobody's business").bytes();
+    eventually(|| {
+        guest.send(&secret);
+        follower.said().contains("tagged-on-access").then_some(())
+    });
+    follower.wait_for(&mac_text(mac(1)));
+    assert!(!follower.said().contains("business"), "{}", follower.said());
+    let refused = run_as(&daemon.ctl(), READERS, "capture --count 1");
+    assert!(refused.stderr.contains("may not see frames"), "{}", refused.stderr);
+    let log = daemon.log();
+    assert!(log.contains("/v1/capture") && log.contains("refused"), "{log}");
+}
+
 #[test]
 fn strangers_are_told_that_they_may_not() {
     let Scene { lab: _lab, daemon } = scene();
-    for line in ["status", "port list", "port remove one"] {
+    for line in ["status", "port list", "port remove one", "capture", "drops --follow"] {
         let output = run_as(&daemon.ctl(), SOMEBODY, line);
         assert_eq!(output.code, Some(1), "weftctl {line}: {}{}", output.stdout, output.stderr);
         assert!(
