@@ -36,13 +36,18 @@ impl Weft {
         fs::create_dir_all(dir.join("state"))?;
         let file = dir.join("weft.toml");
         fs::write(&file, format!("[daemon]\nworkers = 1\n\n{config}"))?;
-        let socket = dir.join("weftd.sock");
+        let socket = Self::socket_of(lab, name);
         let mut command = namespace.command(&tools.weftd);
         command.arg("--config").arg(&file).arg("--socket").arg(&socket);
         command.arg("--state-dir").arg(dir.join("state"));
         let process = lab.spawn(&command, &format!("{name}.log"))?;
         lab.wait_for_line(&process, "weftd: ready", PATIENCE)?;
         Ok(Self { process, socket, weftctl: tools.weftctl.clone() })
+    }
+
+    /// Returns where the daemon of this name listens.
+    pub fn socket_of(lab: &Lab, name: &str) -> PathBuf {
+        lab.dir().join(name).join("weftd.sock")
     }
 
     /// Asks with `weftctl --json` and returns the answer.

@@ -4,7 +4,7 @@
 //!  h1 (eth0 10.66.0.1) ──── switch namespace ──── h2 (eth0 10.66.0.2)
 //! ```
 
-use std::fmt;
+use std::{fmt, process::Command};
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -21,6 +21,8 @@ use crate::{
 };
 
 const FAR_ADDRESS: &str = "10.66.0.2";
+/// What the daemon of a lab is called there.
+const NAME: &str = "weft";
 
 /// What may lie between the two hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
@@ -50,12 +52,20 @@ pub enum Peer {
     WeftNetdev,
     /// weft on `netdev` ports by AF_XDP, veths.
     WeftXdp,
+    /// weft on `tap` ports, every frame captured into a file, 256 bytes of it.
+    WeftTapCaptured,
+    /// weft on `netdev` ports, veths, captured in the same way.
+    WeftNetdevCaptured,
 }
 
 impl Peer {
     /// Tells whether this is weft.
     pub fn is_weft(self) -> bool {
-        matches!(self, Self::WeftTap | Self::WeftNetdev | Self::WeftXdp)
+        matches!(self, Self::WeftTap | Self::WeftNetdev | Self::WeftXdp) || self.is_captured()
+    }
+
+    fn is_captured(self) -> bool {
+        matches!(self, Self::WeftTapCaptured | Self::WeftNetdevCaptured)
     }
 }
 
@@ -74,6 +84,8 @@ impl Rival for Peer {
             Self::WeftTap => "**weft, `tap` ports**",
             Self::WeftNetdev => "**weft, `netdev` ports on veth**",
             Self::WeftXdp => "**weft, `netdev` ports on veth, `io = \"xdp\"`**",
+            Self::WeftTapCaptured => "**weft, `tap` ports, all captured**",
+            Self::WeftNetdevCaptured => "**weft, `netdev` ports on veth, all captured**",
         }
     }
 }
@@ -94,24 +106,39 @@ pub(super) fn build(lab: &Lab, tools: &Tools, peer: Peer) -> Result<Site> {
     let far = lab.namespace(&namespace_name("h2"))?;
     let middle = lab.namespace(&namespace_name("sw"))?;
     let hosts = [&near, &far];
-    let switch = put_between(lab, tools, peer, &middle, hosts)?;
+    let mut processes = put_between(lab, tools, peer, &middle, hosts)?;
     for (host, number) in hosts.into_iter().zip(1..) {
         host.ip(&format!("addr add 10.66.0.{number}/24 dev eth0"))?;
         host.ip("link set eth0 up")?;
     }
-    let site = Site { near, far, address: FAR_ADDRESS, processes: Vec::from_iter(switch) };
+    if peer.is_captured() {
+        processes.push(capture(lab, tools)?);
+    }
+    let site = Site { near, far, address: FAR_ADDRESS, processes };
     site.wait_for_answer(lab)?;
     Ok(site)
 }
 
-/// Gives each host an `eth0`, both at the switch, and returns the switch's process, where it has one.
+/// Captures every frame of the lab's weft into a file, 256 bytes of each.
+fn capture(lab: &Lab, tools: &Tools) -> Result<Process> {
+    let mut command = Command::new(&tools.weftctl);
+    command.arg("--socket").arg(Weft::socket_of(lab, NAME));
+    command.args(["capture", "--snaplen", "256", "-w"]).arg(lab.dir().join("all.pcapng"));
+    let process = lab.spawn(&command, "capture.log")?;
+    wait_until("a capture", PATIENCE, || {
+        Ok(lab.dir().join("all.pcapng").metadata().is_ok_and(|file| file.len() > 0))
+    })?;
+    Ok(process)
+}
+
+/// Gives each host an `eth0`, both at the switch, and returns the switch's processes.
 fn put_between(
     lab: &Lab,
     tools: &Tools,
     peer: Peer,
     middle: &Namespace,
     hosts: [&Namespace; 2],
-) -> Result<Option<Process>> {
+) -> Result<Vec<Process>> {
     let plug_both = || -> Result<()> {
         plug_veth(hosts[0], middle, "p1")?;
         plug_veth(hosts[1], middle, "p2")
@@ -120,7 +147,7 @@ fn put_between(
         Peer::Veth => {
             let far = hosts[1].name();
             hosts[0].ip(&format!("link add eth0 type veth peer name eth0 netns {far}"))?;
-            return Ok(None);
+            return Ok(Vec::new());
         }
         Peer::Bridge => {
             middle.ip("link add br0 type bridge")?;
@@ -128,7 +155,7 @@ fn put_between(
             plug_both()?;
             middle.ip("link set p1 master br0")?;
             middle.ip("link set p2 master br0")?;
-            return Ok(None);
+            return Ok(Vec::new());
         }
         Peer::CopierTap => {
             let process = start_copier(lab, tools, middle, Road::Tap, ["t1", "t2"])?;
@@ -168,21 +195,21 @@ fn put_between(
             move_taps(middle, hosts)?;
             ovs.process
         }
-        Peer::WeftTap => {
-            let weft = Weft::start(lab, tools, middle, "weft", &tap_ports(2))?;
+        Peer::WeftTap | Peer::WeftTapCaptured => {
+            let weft = Weft::start(lab, tools, middle, NAME, &tap_ports(2))?;
             move_taps(middle, hosts)?;
             weft.process
         }
-        Peer::WeftNetdev => {
+        Peer::WeftNetdev | Peer::WeftNetdevCaptured => {
             plug_both()?;
-            Weft::start(lab, tools, middle, "weft", &netdev_ports("packet"))?.process
+            Weft::start(lab, tools, middle, NAME, &netdev_ports("packet"))?.process
         }
         Peer::WeftXdp => {
             plug_both()?;
-            Weft::start(lab, tools, middle, "weft", &netdev_ports("xdp"))?.process
+            Weft::start(lab, tools, middle, NAME, &netdev_ports("xdp"))?.process
         }
     };
-    Ok(Some(process))
+    Ok(vec![process])
 }
 
 /// An idle weft with as many `tap` ports as asked for.
@@ -191,7 +218,7 @@ fn put_between(
 /// When the daemon does not become ready.
 pub(super) fn idle_weft(lab: &Lab, tools: &Tools, ports: usize) -> Result<Weft> {
     let namespace = lab.namespace(&namespace_name("idle"))?;
-    let weft = Weft::start(lab, tools, &namespace, "weft", &tap_ports(ports))?;
+    let weft = Weft::start(lab, tools, &namespace, NAME, &tap_ports(ports))?;
     for port in 1..=ports {
         namespace.ip(&format!("link set t{port} up"))?;
     }

@@ -130,6 +130,34 @@ const AIMS: &[Aim<Peer>] = &[
         against: &[Peer::OvsXdp],
         compare: Compare::AtMostAbove(0.0),
     },
+    Aim {
+        what: "`tap`, TCP 1 stream, all captured / not",
+        peer: Peer::WeftTapCaptured,
+        metric: TCP,
+        against: &[Peer::WeftTap],
+        compare: Compare::AtLeast(0.8),
+    },
+    Aim {
+        what: "`tap`, 18-byte UDP delivered, all captured / not",
+        peer: Peer::WeftTapCaptured,
+        metric: FLOOD,
+        against: &[Peer::WeftTap],
+        compare: Compare::AtLeast(0.8),
+    },
+    Aim {
+        what: "`netdev`, TCP 1 stream, all captured / not",
+        peer: Peer::WeftNetdevCaptured,
+        metric: TCP,
+        against: &[Peer::WeftNetdev],
+        compare: Compare::AtLeast(0.8),
+    },
+    Aim {
+        what: "`netdev`, 18-byte UDP delivered, all captured / not",
+        peer: Peer::WeftNetdevCaptured,
+        metric: FLOOD,
+        against: &[Peer::WeftNetdev],
+        compare: Compare::AtLeast(0.8),
+    },
 ];
 
 const IDLE_CPU_PERCENT: f64 = 1.0;
