@@ -453,8 +453,8 @@ fn garbled(what: &str) -> Failure {
 
 /// A write without an answer may have happened: say so.
 fn doubtful(mut failure: Failure, effect: Effect) -> Failure {
-    let sent = failure.is("timeout") || failure.is("no-answer");
-    if effect == Effect::Writes && sent && failure.exit == Exit::Unreachable {
+    let sent = failure.exit == Exit::Unreachable && failure.is_doubtful();
+    if effect == Effect::Writes && sent {
         failure.body.message.push_str("; the change may have been made or not");
         failure.body.help = Some(
             "`weftctl config show` says what runs; `systemctl status weftd` and its log say why"

@@ -67,6 +67,15 @@ impl Failure {
         self.body.code == code
     }
 
+    /// Tells whether what was asked for may have been done all the same: no answer came, or none that says it was not.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        match self.exit {
+            Exit::Unreachable => self.is("timeout") || self.is("no-answer"),
+            Exit::Failed => self.is("bad-answer") || self.is("internal"),
+            Exit::Usage => false,
+        }
+    }
+
     /// Says on stderr what happened and returns the exit status.
     pub(crate) fn report(self, output: Output) -> ExitCode {
         // The reader of the output has seen enough: `weftctl port list | head` succeeded.

@@ -156,7 +156,7 @@ pub(crate) fn put_new(path: &Path, secret: &str) -> Result<String, Failure> {
     Ok(path.to_string_lossy().into_owned())
 }
 
-/// Files of secrets that were made for a request, and go again unless it is granted.
+/// Files of secrets that were made for a request, and go again when it is refused.
 #[derive(Debug, Default)]
 pub(crate) struct NewFiles {
     paths: Vec<PathBuf>,
@@ -170,17 +170,35 @@ impl NewFiles {
         Ok(name)
     }
 
-    /// Keeps the files.
-    pub(crate) fn keep(mut self) {
+    /// Keeps the files unless what came of the request says that nobody has use for them.
+    ///
+    /// # Errors
+    /// What came of the request; where the daemon may have done it, with the names of the files.
+    pub(crate) fn settle<T>(mut self, outcome: Result<T, Failure>) -> Result<T, Failure> {
+        let outcome = outcome.map_err(|mut failure| {
+            if failure.is_doubtful() && !self.paths.is_empty() {
+                let names = self.paths.iter().map(|path| clean(&path.to_string_lossy()));
+                let names = names.collect::<Vec<_>>().join(", ");
+                failure.body.message.push_str(&format!("; its keys are kept in {names}"));
+            } else {
+                self.remove();
+            }
+            failure
+        });
         self.paths.clear();
+        outcome
+    }
+
+    fn remove(&self) {
+        for path in &self.paths {
+            // One that stays holds a key that nobody knows.
+            let _ = fs::remove_file(path);
+        }
     }
 }
 
 impl Drop for NewFiles {
     fn drop(&mut self) {
-        for path in &self.paths {
-            // One that stays holds a key that nobody knows.
-            let _ = fs::remove_file(path);
-        }
+        self.remove();
     }
 }

@@ -94,8 +94,8 @@ impl Import {
         }
         let body = AddWireguard { name, wireguard, may_exist: false };
         let request = Request::post(PATH).persistence(persistence).body(&body);
-        let changed = client.send::<Changed>(request)?.value()?;
-        keys.files.keep();
+        let changed = client.send::<Changed>(request).and_then(|answer| answer.value());
+        let changed = keys.files.settle(changed)?;
         let imported =
             Imported { key_files: &keys.names, left_out: &quick.left_out, changed: &changed };
         let paint = output.paint();

@@ -138,8 +138,8 @@ impl PeerAdd {
         let body = AddWireguardPeer { name: peer.clone(), peer: keys, may_exist: false };
         let request = Request::post(PATH).segment(adapter).segment("peers");
         let request = request.persistence(persistence).if_match(&revision).body(&body);
-        let changed = client.send::<Changed>(request)?.value()?;
-        files.keep();
+        let changed = client.send::<Changed>(request).and_then(|answer| answer.value());
+        let changed = files.settle(changed)?;
         let paint = output.paint();
         let made = Made { file: &file, public_key: &public, address: all, changed: &changed };
         output.value(&made, |made| {

@@ -24,8 +24,11 @@ pub(crate) struct Seen {
     pub(crate) if_match: Option<String>,
 }
 
-/// What to say to a request: its line, a status and a body.
+/// What to say to a request: its line, a status and a body; [`NOTHING`] hangs up.
 pub(crate) type Says = (&'static str, u16, String);
+
+/// The status of an answer that is lost.
+pub(crate) const NOTHING: u16 = 0;
 
 /// A daemon that answers in its own thread until the test's process ends.
 pub(crate) struct Fake {
@@ -103,6 +106,9 @@ fn serve(stream: UnixStream, says: &[Says], seen: &Mutex<Vec<Seen>>) {
         .iter()
         .find(|(known, ..)| *known == line)
         .map_or(unknown, |(_, status, body)| (*status, body.clone()));
+    if status == NOTHING {
+        return;
+    }
     let length = answer.len();
     let text = format!(
         "HTTP/1.1 {status} x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use serde_json::{Value, json};
 
-use crate::fake::{Fake, Seen, refusal};
+use crate::fake::{Fake, NOTHING, Seen, refusal, run, weftctl};
 
 const KEY: &str = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=";
 const SECRET: &str = "dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=";
@@ -357,6 +357,53 @@ fn a_client_that_the_daemon_refuses_leaves_no_files() {
     let fake = knowing(&unable());
     let ran = fake.weftctl(&[&add[..], &["--server", "h"]].concat());
     assert!(ran.stderr.contains("has no key that clients could know it by"), "{}", ran.stderr);
+}
+
+#[test]
+fn keys_outlive_an_answer_that_does_not_say_whether_they_are_in_use() {
+    let internal = refusal("internal", "the change failed half way", None);
+    for (status, answer, exit) in
+        [(NOTHING, String::new(), 3), (200, "{".to_owned(), 1), (500, internal, 1)]
+    {
+        let config = json!({"running": "", "file": "", "revision": "r1"});
+        let fake = Fake::start(vec![
+            ("GET /v1/config", 200, config.to_string()),
+            ("GET /v1/wireguard/road", 200, adapter().to_string()),
+            ("GET /v1/wireguard", 200, json!([adapter()]).to_string()),
+            ("POST /v1/wireguard/road/peers", status, answer.clone()),
+            ("POST /v1/wireguard", status, answer),
+        ]);
+        let directory = fake.directory.path().canonicalize().unwrap();
+        let add = "wireguard peer add road bob --new --server h --preshared-key-file p.psk";
+        let import = "wireguard import wg0.conf --vlan 10 --key-dir .";
+        fs::write(
+            directory.join("wg0.conf"),
+            format!("[Interface]\nAddress = 10.8.0.1/24\nPrivateKey = {SECRET}\n"),
+        )
+        .unwrap();
+        let imported = directory.join("wg0.key").display().to_string();
+        for (command, files) in [(add, ["p.psk", "bob.conf"].as_slice()), (import, &[&imported])] {
+            let ran = fake.weftctl(&command.split(' ').collect::<Vec<_>>());
+            assert_eq!(ran.status, exit, "{}", ran.stderr);
+            let kept = format!("; its keys are kept in {}\n", files.join(", "));
+            assert!(ran.stderr.contains(&kept), "{kept} in {}", ran.stderr);
+            for file in files {
+                assert!(fs::read(directory.join(file)).unwrap().len() > 40, "{file}");
+            }
+        }
+    }
+}
+
+#[test]
+fn keys_that_no_daemon_was_told_of_are_not_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = format!("[Interface]\nAddress = 10.8.0.1/24\nPrivateKey = {SECRET}\n");
+    fs::write(directory.path().join("wg0.conf"), text).unwrap();
+    let mut command = weftctl();
+    let command = command.current_dir(directory.path()).args(["--socket", "none.sock"]);
+    let ran = run(command.args("wireguard import wg0.conf --vlan 10 --key-dir .".split(' ')));
+    assert_eq!(ran.status, 3, "{}", ran.stderr);
+    assert!(!fs::exists(directory.path().join("wg0.key")).unwrap());
 }
 
 #[test]
