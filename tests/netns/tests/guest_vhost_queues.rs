@@ -65,7 +65,7 @@ fn queues_go_and_come_under_traffic(workers: usize) {
     while running(&mut guest) {
         for queues in [1, 2] {
             guest.run(&format!("ethtool -L eth0 combined {queues}"));
-            guest.run("ping -c 1 -W 10 -q 10.0.0.9");
+            guest.wait_for_ping("10.0.0.9");
             changes += 1;
         }
     }

@@ -19,6 +19,7 @@ type = \"tap\"
 device = \"weft0\"
 vlan = { access = 10 }
 ";
+const UPLINK: &str = "\n[port.eth0]\ntype = \"netdev\"\ndevice = \"eth0\"\nvlan = { access = 10 }\n\n[uplink.eth0]\nport = \"host\"\n";
 const SOME: u64 = 300_000;
 const ADDRESSES: [&str; 3] = ["192.0.2.2/24", "192.0.2.3/24", "fd00:2::2/64"];
 const FAR: [&str; 2] = ["198.51.100.2", "fd00:1::2"];
@@ -404,4 +405,127 @@ fn after_a_reboot_the_machines_own_configuration_is_carried_over() {
     assert_eq!(scene.addresses("weft0"), ["192.0.2.5/24"]);
     assert_eq!(scene.routes("weft0"), ["default via 192.0.2.1"]);
     until("the host is reached", || scene.far.exec("ping -c 1 -W 1 -q 192.0.2.5").status.success());
+}
+
+#[test]
+fn a_nic_that_weftd_set_up_stays_up_once_it_is_used() {
+    // The boot order "weftd before the network".
+    let scene = Scene::new(1);
+    scene.run("ip link set dev eth0 down");
+    scene.run("ip addr flush dev eth0");
+    let mut daemon = scene.lab.daemon(&format!("{CONFIG}{UPLINK}"));
+    assert_eq!(daemon.ctl().json("uplink list")[0]["adopted"], true);
+    scene.run("ip addr add 192.0.2.2/24 dev eth0");
+    scene.run("ip route add default via 192.0.2.1 dev eth0");
+    until("they are with the heir", || scene.routes("weft0").len() == 1);
+    daemon.terminate();
+    assert_eq!(scene.addresses("eth0"), ["192.0.2.2/24"]);
+    assert_eq!(scene.routes("eth0"), ["default via 192.0.2.1"]);
+    until("the host is reached", || scene.far.exec("ping -c 1 -W 1 -q 192.0.2.2").status.success());
+}
+
+#[test]
+fn what_network_managers_call_the_kernels_is_carried_over() {
+    let scene = Scene::new(1);
+    scene.run("ip addr flush dev eth0");
+    scene.run("ip -6 route flush dev eth0");
+    scene.run("ip addr add 192.0.2.2/24 dev eth0 noprefixroute");
+    scene
+        .run("ip route add 192.0.2.0/24 dev eth0 proto kernel scope link src 192.0.2.2 metric 100");
+    scene.run("ip route add default via 192.0.2.1 dev eth0 proto static metric 100");
+    let daemon = scene.daemon();
+    let is_reached = || scene.far.exec("ping -c 1 -W 1 -q 192.0.2.2").status.success();
+    daemon.ctl().run("uplink adopt eth0 --port host");
+    until("the host is reached", is_reached);
+    daemon.ctl().run("uplink release eth0");
+    let routes = scene.run("ip route show dev eth0");
+    assert!(
+        routes.contains("192.0.2.0/24 proto kernel scope link src 192.0.2.2 metric 100"),
+        "{routes}"
+    );
+    until("the host is reached", is_reached);
+}
+
+#[test]
+fn hops_of_a_multipath_route_by_other_devices_stay() {
+    let scene = Scene::new(1);
+    scene.run("ip link add eth1 type veth peer name eth1-far");
+    scene.run("ip link set dev eth1 up");
+    scene.run("ip link set dev eth1-far up");
+    scene.run("ip addr add fd00:3::2/64 dev eth1 nodad");
+    scene.run("ip addr add 192.0.3.2/24 dev eth1");
+    scene.run("ip -6 route add 2001:db8::/32 nexthop via fd00:2::1 dev eth0 nexthop via fd00:3::1 dev eth1");
+    scene.run(
+        "ip route add 203.0.113.0/25 nexthop via 192.0.2.1 dev eth0 nexthop via 192.0.3.1 dev eth1",
+    );
+    let hops = |device: &str| {
+        let text = scene.run("ip -6 route show 2001:db8::/32")
+            + &scene.run("ip route show 203.0.113.0/25");
+        text.matches(&format!("dev {device} ")).count()
+    };
+    assert_eq!((hops("eth0"), hops("eth1")), (2, 2));
+    let daemon = scene.daemon();
+    daemon.ctl().run("uplink adopt eth0 --port host");
+    assert_eq!((hops("weft0"), hops("eth0"), hops("eth1")), (2, 0, 2));
+    daemon.ctl().run("uplink release eth0");
+    assert_eq!((hops("weft0"), hops("eth0"), hops("eth1")), (0, 2, 2));
+}
+
+#[test]
+fn what_cannot_be_given_back_keeps_nothing_else() {
+    let scene = Scene::new(1);
+    let mut daemon = scene.daemon();
+    daemon.ctl().run("uplink adopt eth0 --port host");
+    scene.run("ip nexthop add id 5 via 192.0.2.1 dev weft0");
+    scene.run("ip route add 203.0.113.128/25 nhid 5");
+    scene.run("sysctl -qw net.ipv6.conf.eth0.disable_ipv6=1");
+    daemon.terminate();
+    assert_eq!(scene.addresses("eth0"), ["192.0.2.2/24", "192.0.2.3/24"]);
+    assert_eq!(scene.routes("eth0").len(), 2);
+    until("the host is reached", || scene.far.exec("ping -c 1 -W 1 -q 192.0.2.2").status.success());
+}
+
+#[test]
+fn a_nic_that_is_renamed_has_its_addresses_under_its_new_name() {
+    let scene = Scene::new(1);
+    let daemon = scene.daemon();
+    daemon.ctl().run("uplink adopt eth0 --port host");
+    scene.run("ip link set dev eth0 name lan0");
+    until("it has them", || scene.addresses("lan0").len() == ADDRESSES.len());
+    scene.wait_until_reached();
+    scene.run("ip link set dev lan0 name eth0");
+    until("it is an uplink again", || daemon.ctl().json("uplink list")[0]["adopted"] == true);
+    scene.wait_until_reached();
+}
+
+#[test]
+fn an_uplink_that_cannot_be_adopted_anew_leaves_the_host_its_nic() {
+    let scene = Scene::new(1);
+    let daemon = scene.daemon();
+    daemon.ctl().run("uplink adopt eth0 --port host");
+    scene.run("ip link add up0 link eth0 type macvlan");
+    scene.run("ip link del weft0");
+    until("the NIC has its addresses", || scene.addresses("eth0").len() == ADDRESSES.len());
+    scene.wait_until_reached();
+    let uplinks = daemon.ctl().json("uplink list");
+    assert_eq!(uplinks[0]["adopted"], false);
+    assert!(
+        uplinks[0]["reason"].as_str().is_some_and(|reason| reason.contains("up0")),
+        "{uplinks}"
+    );
+}
+
+#[test]
+fn an_adoption_that_failed_leaves_nothing_behind() {
+    let scene = Scene::new(1);
+    let daemon = scene.daemon();
+    let own = scene.mac("weft0");
+    // The heir can have no IPv6 address.
+    scene.run("sysctl -qw net.ipv6.conf.weft0.disable_ipv6=1");
+    let refused = daemon.ctl().refused(1, "--json uplink adopt eth0 --port host");
+    assert!(refused.contains("not-adopted"), "{refused}");
+    assert_eq!(scene.addresses("eth0"), ADDRESSES);
+    assert_eq!((scene.addresses("weft0"), scene.mac("weft0")), (Vec::new(), own));
+    assert!(!daemon.state_directory().join("uplinks/eth0.json").exists());
+    scene.wait_until_reached();
 }

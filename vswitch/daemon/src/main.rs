@@ -210,8 +210,11 @@ fn raise_descriptor_limit() {
 fn lock_state(directory: &std::path::Path) -> Result<std::fs::File, Report> {
     let context = || format!("cannot use the state directory {}", directory.display());
     std::fs::create_dir_all(directory).into_diagnostic().with_context(context)?;
+    let path = directory.join("lock");
+    // One that is there serves on a disk that cannot be written to.
     let lock =
-        std::fs::File::create(directory.join("lock")).into_diagnostic().with_context(context)?;
+        std::fs::File::create(&path).or_else(|error| std::fs::File::open(&path).map_err(|_| error));
+    let lock = lock.into_diagnostic().with_context(context)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(std::fs::TryLockError::WouldBlock) => Err(miette::miette!(

@@ -285,6 +285,7 @@ impl Control {
                 self.settle(name, link);
                 if let PortType::Netdev { device, .. } = &kind {
                     self.give_back(device).await;
+                    self.retry_later(device);
                 }
                 false
             }

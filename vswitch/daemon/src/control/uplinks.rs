@@ -28,11 +28,15 @@ const CANDIDATE_PATIENCE: Duration = Duration::from_secs(30);
 /// How long what has come to a NIC stays there: a DHCP client gives it an address, and routes by that one later.
 const SETTLING: Duration = Duration::from_secs(2);
 
+/// How long a NIC that could not be adopted is left alone.
+const RETRY: Duration = Duration::from_secs(30);
+
 /// The uplinks whose heirs have what is theirs.
 #[derive(Default)]
 pub(super) struct Uplinks {
     adopted: BTreeMap<String, Carried>,
-    /// NICs on which, or on whose heirs, something has changed, with the time to look after them.
+    /// NICs to be looked after, with the time: something has changed on them or on their heirs, or they could not be
+    /// adopted.
     due: BTreeMap<String, Duration>,
 }
 
@@ -123,17 +127,18 @@ pub(crate) async fn adopt(
     };
     let nothing_to_ask = gateways.is_empty();
     let silent = gateways.keep_answering(&device, GATEWAY_PATIENCE).await;
+    let answered = gateways.families();
     if gateways.is_empty() && !nothing_to_ask {
         return Err(UplinkError::SilentBefore { device, silent }.into());
     }
-    let heir = {
+    let (heir, candidate) = {
         let mut control = control.lock().await;
         control.check_revision(expected.as_deref())?;
         let (text, config) = edited(&edit, &control.running)?;
         let file = control.edited_file(&edit)?;
-        control.stand(text, file, config, CANDIDATE_PATIENCE, uid).await?;
+        control.stand(text.clone(), file, config, CANDIDATE_PATIENCE, uid).await?;
         match control.heir_device(&device) {
-            Ok(heir) => heir,
+            Ok(heir) => (heir, text),
             Err(reason) => {
                 control.take_back(Some(uid)).await?;
                 return Err(UplinkError::NotAdopted { device, reason }.into());
@@ -142,10 +147,12 @@ pub(crate) async fn adopt(
     };
     let silent = gateways.keep_answering(&heir, GATEWAY_PATIENCE).await;
     let mut control = control.lock().await;
-    if control.candidate.is_none() || !control.uplinks.adopted.contains_key(&device) {
+    let is_ours = control.candidate.as_ref().is_some_and(|own| own.text == candidate);
+    if !is_ours || !control.uplinks.adopted.contains_key(&device) {
         return Err(UplinkError::Ended.into());
     }
-    if gateways.is_empty() && !nothing_to_ask {
+    // IPv4 and IPv6 are two networks: each that was reached has to be.
+    if gateways.families() != answered {
         control.take_back(Some(uid)).await?;
         return Err(UplinkError::SilentAfter { device, port, silent }.into());
     }
@@ -154,6 +161,11 @@ pub(crate) async fn adopt(
         control.take_back(Some(uid)).await?;
     }
     let mut changed = confirmed?;
+    for gateway in silent {
+        changed
+            .notes
+            .push(format!("gateway {gateway} has not answered by {heir}, another one has"));
+    }
     if nothing_to_ask {
         changed.notes.push(format!(
             "{device} has no route by a gateway: nothing was asked whether the host is still reached"
@@ -197,12 +209,26 @@ impl Control {
         self.uplinks.due.remove(device);
         match self.devices.give_back(device).await {
             Ok(()) => tracing::info!(device, "the uplink has its addresses back"),
-            Err(error) => {
-                tracing::error!(device, %error, "the uplink did not get its addresses back");
-            }
+            Err(error) => tracing::error!(device, %error, "the uplink lacks some of what it had"),
         }
-        if let Err(error) = self.devices.release(device).await {
-            tracing::warn!(device, %error, "could not undo what was changed on the device");
+    }
+
+    /// Takes an uplink out of operation that cannot be what it is to be: the host goes on by the NIC, and it is tried
+    /// again later.
+    async fn fall_back(&mut self, device: &str, reason: String) {
+        tracing::warn!(device, reason, "the uplink is given back");
+        if let Some((port, _)) = self.config.port_on(device) {
+            let port = port.to_owned();
+            self.close_port(&port, reason).await;
+        }
+        self.give_back(device).await;
+        self.retry_later(device);
+    }
+
+    /// Has it tried again to adopt an uplink, some time later.
+    pub(super) fn retry_later(&mut self, device: &str) {
+        if self.config.uplinks.contains_key(device) {
+            self.uplinks.due.insert(device.to_owned(), clock::elapsed() + RETRY);
         }
     }
 
@@ -259,7 +285,7 @@ impl Control {
         let Some((device, _)) = self.config.uplinks.iter().find(is_its) else { return };
         let device = device.clone();
         if let Err(Link::Failed(reason) | Link::Waiting(reason)) = self.adopt(&device).await {
-            tracing::error!(device, reason, "the uplink's addresses are not on its port");
+            self.fall_back(&device, reason).await;
         }
     }
 
@@ -275,7 +301,8 @@ impl Control {
                 .any(|name| self.ports.get(name).and_then(Port::device_index) == Some(index))
         });
         let Some(device) = adopted.cloned() else { return false };
-        self.uplinks.due.insert(device, clock::elapsed() + SETTLING);
+        // What goes on and on does not put it off.
+        self.uplinks.due.entry(device).or_insert_with(|| clock::elapsed() + SETTLING);
         true
     }
 
@@ -291,18 +318,25 @@ impl Control {
             .collect();
         for device in due {
             self.uplinks.due.remove(&device);
-            if let Err(Link::Failed(reason) | Link::Waiting(reason)) = self.adopt(&device).await {
-                tracing::warn!(device, reason, "what came to the uplink stays there");
+            if !self.uplinks.adopted.contains_key(&device) {
+                self.open_ports_on(&device).await;
+            } else if let Err(Link::Failed(reason) | Link::Waiting(reason)) =
+                self.adopt(&device).await
+            {
+                self.fall_back(&device, reason).await;
             }
         }
         let adopted: Vec<String> = self.uplinks.adopted.keys().cloned().collect();
         for device in adopted {
-            let Err(reason) = self.heir_device(&device) else { continue };
-            if let Some((port, _)) = self.config.port_on(&device) {
-                let port = port.to_owned();
-                self.close_port(&port, reason).await;
-            }
-            self.give_back(&device).await;
+            let nic = self.config.port_on(&device).and_then(|(name, _)| self.ports.get(name));
+            let reason = match self.heir_device(&device) {
+                Err(reason) => reason,
+                Ok(_) if nic.is_none_or(|nic| !matches!(nic.link, Link::Open(_))) => {
+                    nic.and_then(|port| port.state().1).unwrap_or_default()
+                }
+                Ok(_) => continue,
+            };
+            self.fall_back(&device, reason).await;
         }
     }
 

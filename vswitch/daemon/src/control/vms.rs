@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::Read,
+    os::unix::fs::MetadataExt,
     path::Path,
     time::Duration,
 };
@@ -76,9 +77,14 @@ impl Control {
 /// Finds who has the descriptors of TAP devices.
 fn behind(devices: &BTreeSet<String>) -> BTreeMap<String, Vm> {
     let mut found = BTreeMap::new();
+    let here = fs::metadata("/proc/self/ns/net").ok().map(|space| space.ino());
     for process in entries(Path::new("/proc")) {
         let pid = process.file_name().and_then(|name| name.to_str()?.parse().ok());
         let Some(pid) = pid.filter(|pid| *pid != std::process::id()) else { continue };
+        // The same name elsewhere is another device.
+        if fs::metadata(process.join("ns/net")).ok().map(|space| space.ino()) != here {
+            continue;
+        }
         for descriptor in entries(&process.join("fd")) {
             if !fs::read_link(&descriptor).is_ok_and(|path| path == Path::new("/dev/net/tun")) {
                 continue;

@@ -18,6 +18,7 @@ use super::{
     suitable,
     told::{Address, Link},
 };
+use crate::clock;
 
 /// `RT_TABLE_LOCAL`: what the kernel keeps there goes with the addresses.
 const TABLE_LOCAL: u32 = 255;
@@ -60,23 +61,25 @@ pub(super) struct Belongings {
 pub(super) struct Immovable(String);
 
 impl Belongings {
-    /// Sorts out what the kernel told of a device.
-    ///
-    /// # Errors
-    /// One of the routes cannot be made on another device.
+    /// Sorts out what the kernel told of a device; returns what cannot be made on another one, too.
     pub(super) fn read(
         link: &Link,
         addresses: &[AddressMessage],
         routes: &[RouteMessage],
-    ) -> Result<Self, Immovable> {
+    ) -> (Self, Vec<Immovable>) {
+        let implied: Vec<(IpAddr, u8)> = addresses.iter().filter_map(implied_network).collect();
         let addresses = addresses.iter().filter_map(|message| address(link, message)).collect();
         let mut by_need: Vec<(bool, Belonging)> = Vec::new();
-        for message in routes.iter().filter(|message| is_of_its_owner(message)) {
-            by_need.push((needs_another(message), route(link, message)?));
+        let mut immovable = Vec::new();
+        for message in routes.iter().filter(|message| is_of_its_owner(message, &implied)) {
+            match own_routes(link, message) {
+                Ok(own) => by_need.extend(own.map(|own| (needs_another(message), own))),
+                Err(other) => immovable.push(other),
+            }
         }
         by_need.sort_by_key(|(needs_another, _)| *needs_another);
         let routes = by_need.into_iter().map(|(_, route)| route).collect();
-        Ok(Self { addresses, routes })
+        (Self { addresses, routes }, immovable)
     }
 
     /// Returns these and those of `others` that are none of these.
@@ -97,6 +100,16 @@ impl Belongings {
     pub(super) fn without(mut self, texts: &[String]) -> Self {
         for own in [&mut self.addresses, &mut self.routes] {
             own.retain(|own| !texts.contains(&own.text));
+        }
+        self
+    }
+
+    /// Returns them as they are now that were written down at a second since the machine's start.
+    pub(super) fn aged(mut self, written: u64) -> Self {
+        let passed = clock::since_boot().as_secs().saturating_sub(written);
+        let passed = u32::try_from(passed).unwrap_or(u32::MAX);
+        for own in [&mut self.addresses, &mut self.routes] {
+            own.retain_mut(|own| own.outlives(passed));
         }
         self
     }
@@ -128,6 +141,34 @@ impl Belongings {
 }
 
 impl Belonging {
+    /// Takes so many seconds off its life; tells whether any is left.
+    fn outlives(&mut self, passed: u32) -> bool {
+        let age = |left: &mut u32| {
+            if *left != u32::MAX {
+                *left = left.saturating_sub(passed);
+            }
+            *left > 0
+        };
+        match &mut self.message {
+            RouteNetlinkMessage::NewAddress(message) => {
+                message.attributes.iter_mut().all(|attribute| match attribute {
+                    AddressAttribute::CacheInfo(times) => {
+                        age(&mut times.ifa_preferred);
+                        age(&mut times.ifa_valid)
+                    }
+                    _ => true,
+                })
+            }
+            RouteNetlinkMessage::NewRoute(message) => {
+                message.attributes.iter_mut().all(|attribute| match attribute {
+                    RouteAttribute::Expires(left) => age(left),
+                    _ => true,
+                })
+            }
+            _ => true,
+        }
+    }
+
     /// Returns the request that makes it on a device.
     pub(super) fn on(&self, link: &Link) -> RouteNetlinkMessage {
         let mut message = self.message.clone();
@@ -202,13 +243,90 @@ fn address(link: &Link, message: &AddressMessage) -> Option<Belonging> {
     })
 }
 
-/// Tells whether somebody put a route there, and not the kernel with an address.
-fn is_of_its_owner(message: &RouteMessage) -> bool {
+/// Returns the network that the kernel makes a route to along with an address.
+fn implied_network(message: &AddressMessage) -> Option<(IpAddr, u8)> {
+    let flags = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Flags(flags) => Some(*flags),
+        _ => None,
+    });
+    if flags.is_some_and(|flags| flags.contains(AddressFlags::Noprefixroute)) {
+        return None;
+    }
+    // Of a point-to-point pair it is the other end's.
+    let far = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Address(ip) => Some(*ip),
+        _ => None,
+    });
+    let prefix = message.header.prefix_len;
+    Some((network(far?, prefix), prefix))
+}
+
+fn network(ip: IpAddr, prefix: u8) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
+            IpAddr::V4((ip.to_bits() & mask).into())
+        }
+        IpAddr::V6(ip) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(prefix.min(128))).unwrap_or(0);
+            IpAddr::V6((ip.to_bits() & mask).into())
+        }
+    }
+}
+
+/// Tells whether somebody put a route there, and not the kernel with an address. Network managers say that theirs are
+/// the kernel's.
+fn is_of_its_owner(message: &RouteMessage, implied: &[(IpAddr, u8)]) -> bool {
     let header = &message.header;
-    header.protocol != RouteProtocol::Kernel
+    let is_implied = header.protocol == RouteProtocol::Kernel
+        && destination(message).is_none_or(|ip| {
+            let is_of_the_link = ip.is_ipv6()
+                && (ip.is_multicast()
+                    || network(ip, 10) == IpAddr::V6(0xfe80_u128.wrapping_shl(112).into()));
+            is_of_the_link || implied.contains(&(ip, header.destination_prefix_length))
+        });
+    !is_implied
         && header.kind == RouteType::Unicast
         && table(message) != TABLE_LOCAL
         && !header.flags.contains(RouteFlags::Cloned)
+}
+
+fn destination(message: &RouteMessage) -> Option<IpAddr> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(address) => ip(address),
+        _ => None,
+    })
+}
+
+/// Returns a route as what is made and removed as one: IPv6 takes the hops of a multipath route one by one, and those by
+/// other devices are not this one's.
+fn own_routes(
+    link: &Link,
+    message: &RouteMessage,
+) -> Result<impl Iterator<Item = Belonging>, Immovable> {
+    let hops = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::MultiPath(hops)
+            if message.header.address_family == AddressFamily::Inet6 =>
+        {
+            Some(hops)
+        }
+        _ => None,
+    });
+    let own = match hops {
+        None => vec![route(link, message)?],
+        Some(hops) => {
+            let own = hops.iter().filter(|hop| hop.interface_index == link.index);
+            let single = own.map(|hop| {
+                let mut single = message.clone();
+                single.attributes.retain(|own| !matches!(own, RouteAttribute::MultiPath(_)));
+                single.attributes.push(RouteAttribute::Oif(link.index));
+                single.attributes.extend(hop.attributes.iter().cloned());
+                route(link, &single)
+            });
+            single.collect::<Result<_, _>>()?
+        }
+    };
+    Ok(own.into_iter())
 }
 
 fn route(link: &Link, message: &RouteMessage) -> Result<Belonging, Immovable> {
@@ -242,11 +360,8 @@ fn route_text(message: &RouteMessage) -> String {
     let header = &message.header;
     let mut text = match header.address_family {
         _ if header.destination_prefix_length > 0 => {
-            let destination = message.attributes.iter().find_map(|attribute| match attribute {
-                RouteAttribute::Destination(address) => ip(address),
-                _ => None,
-            });
-            let destination = destination.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
+            let destination =
+                destination(message).map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
             format!("{destination}/{}", header.destination_prefix_length)
         }
         AddressFamily::Inet6 => "default (IPv6)".to_owned(),
@@ -419,7 +534,7 @@ mod tests {
         kernels.header.protocol = RouteProtocol::Kernel;
         let mut local = route(32, vec![RouteAttribute::Oif(3), RouteAttribute::Table(255)]);
         local.header.table = 255;
-        let all = Belongings::read(&link("eth0", 3), &addresses, &[kernels, local]).unwrap();
+        let all = Belongings::read(&link("eth0", 3), &addresses, &[kernels, local]).0;
         assert_eq!(all.texts(), ["192.0.2.2/24", "192.0.2.3/24"]);
     }
 
@@ -428,7 +543,7 @@ mod tests {
         let by = route(0, vec![RouteAttribute::Oif(3), gateway(1), RouteAttribute::Priority(7)]);
         let mut to = route(32, vec![RouteAttribute::Oif(3)]);
         to.attributes.push(RouteAttribute::Destination(RouteAddress::Inet([192, 0, 2, 1].into())));
-        let all = Belongings::read(&link("eth0", 3), &[], &[by, to]).unwrap();
+        let all = Belongings::read(&link("eth0", 3), &[], &[by, to]).0;
         assert_eq!(all.texts(), ["192.0.2.1/32", "default via 192.0.2.1 metric 7"]);
         assert_eq!(all.gateways(), ["192.0.2.1".parse::<IpAddr>().unwrap()]);
     }
@@ -447,7 +562,7 @@ mod tests {
             route(0, vec![RouteAttribute::Oif(3), gateway(1)]),
             route(0, vec![RouteAttribute::MultiPath(vec![hop(3, 1), hop(9, 2)])]),
         ];
-        let read = Belongings::read(&link("eth0", 3), &addresses, &routes).unwrap();
+        let read = Belongings::read(&link("eth0", 3), &addresses, &routes).0;
         // As it lies in the record.
         let text = serde_json::to_string(&read).unwrap();
         let read: Belongings = serde_json::from_str(&text).unwrap();
@@ -476,7 +591,9 @@ mod tests {
     #[test]
     fn a_route_by_a_nexthop_object_is_immovable() {
         let by_object = route(0, vec![RouteAttribute::Oif(3), RouteAttribute::NhId(7)]);
-        let refusal = Belongings::read(&link("eth0", 3), &[], &[by_object]).unwrap_err();
+        let (own, immovable) = Belongings::read(&link("eth0", 3), &[], &[by_object]);
+        assert!(own.routes.is_empty());
+        let refusal = &immovable[0];
         assert!(refusal.to_string().contains("nexthop object"), "{refusal}");
     }
 

@@ -36,7 +36,7 @@ impl Devices {
     /// The device is missing, or the kernel said no.
     pub(crate) async fn gateways(&self, device: &str) -> Result<Gateways, Refusal> {
         let link = self.find(device).await?;
-        let ips = self.belongings(&link).await?.gateways();
+        let ips = self.belongings(&link).await?.0.gateways();
         Ok(Gateways { netlink: self.netlink.clone(), ips })
     }
 }
@@ -44,6 +44,11 @@ impl Devices {
 impl Gateways {
     pub(crate) fn is_empty(&self) -> bool {
         self.ips.is_empty()
+    }
+
+    /// Tells for IPv4 and IPv6 whether there is one.
+    pub(crate) fn families(&self) -> [bool; 2] {
+        [self.ips.iter().any(IpAddr::is_ipv4), self.ips.iter().any(IpAddr::is_ipv6)]
     }
 
     /// Keeps those that answer by a device; returns the others.

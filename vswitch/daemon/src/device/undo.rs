@@ -5,10 +5,10 @@ use weft_ports::link::{Lro, Stripping};
 
 use super::{
     Devices, Refusal, Trouble, context, ipv6,
-    journal::{Changes, LinkLocal, Record},
+    journal::{LinkLocal, Purpose, Record},
     lro,
     netlink::{NO_ADDRESSES, State},
-    stripping,
+    stripping, suitable,
     told::Link,
 };
 
@@ -53,13 +53,19 @@ impl Devices {
         if !self.is_same(record, &link).await? {
             return Ok(());
         }
-        self.take_back(&link, &record.changes).await
+        self.take_back(&link, record).await
     }
 
     /// Undoes changes in the reverse order: the host hears nothing until all else is as it was.
-    async fn take_back(&self, link: &Link, changes: &Changes) -> Result<(), Refusal> {
+    async fn take_back(&self, link: &Link, record: &Record) -> Result<(), Refusal> {
         let Link { index, name, .. } = link;
-        if changes.set_up && link.up {
+        let changes = &record.changes;
+        let addresses = self.netlink.addresses(*index).await;
+        let addresses = addresses.map_err(context(name, "look at its addresses"))?;
+        // Whoever has given a NIC an address meanwhile wants it up.
+        let is_used = record.purpose == Purpose::Netdev
+            && addresses.iter().any(|address| !suitable::is_kernels(address, link.mac));
+        if changes.set_up && link.up && !is_used {
             self.netlink
                 .set_state(*index, State::Down)
                 .await

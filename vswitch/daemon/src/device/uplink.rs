@@ -13,12 +13,13 @@ use weft_vlan::MacAddr;
 
 use super::{
     Devices, Refusal, Trouble,
-    belongings::{Belonging, Belongings},
+    belongings::{Belonging, Belongings, Immovable},
     context,
     store::{Kept, Place, Store},
     suitable,
     told::Link,
 };
+use crate::clock;
 
 /// Routes that are carried over at most: more are a routing daemon's, which puts them on the heir itself.
 const ROUTES_MAX: usize = 1024;
@@ -38,6 +39,8 @@ pub(super) struct Inheritance {
     place: Place,
     heir: Heir,
     moved: Belongings,
+    /// When this was written, in seconds since the machine's start.
+    saved: u64,
 }
 
 /// The device that has what the NIC had.
@@ -89,144 +92,161 @@ impl Devices {
         let _turn = self.turn.lock().await;
         let (nic, heir) = (self.find(device).await?, self.find(heir).await?);
         suitable::check_free(&self.netlink, &nic).await?;
-        let failed = |error| Trouble::new(device, "keep the record of the uplink", &error);
-        let former = self.uplinks.load(device).await.map_err(failed)?;
+        let former = self.uplinks.load(device).await.map_err(|error| unread(device, &error))?;
         let former = former.filter(|former| former.place == *self.uplinks.place());
-        let found = self.belongings(&nic).await?;
-        let live = self.belongings(&heir).await?;
-        let (heir_of_it, moved, missing) = match former {
-            // What the heir has is the truth of what was moved, whoever has changed it since.
-            Some(former) if former.heir.index == heir.index => {
-                let live = live.without(&former.heir.own);
-                (former.heir, found.clone().and(live), found.clone())
-            }
-            // The heir of before went with its daemon.
-            Some(former) => {
-                let all = found.clone().and(former.moved);
-                let own = former.heir.own;
-                (Heir { own, ..Heir::new(&heir, &live) }, all.clone(), all)
-            }
-            None => (Heir::new(&heir, &live), found.clone(), found.clone()),
-        };
-        let inheritance = Inheritance {
-            device: nic.name.clone(),
-            index: nic.index,
-            place: self.uplinks.place().clone(),
-            heir: heir_of_it,
-            moved,
-        };
-        inheritance.check_size()?;
-        self.uplinks.save(&inheritance).await.map_err(failed)?;
-        self.holds.take(&heir)?;
-        self.resemble(&heir, &nic, mtu).await?;
-        self.place(&heir, &missing).await?;
-        self.take_off(&nic, &found).await?;
-        Ok(inheritance.carried())
+        let (found, immovable) = self.belongings(&nic).await?;
+        if let Some(immovable) = immovable.first() {
+            let reason = format!("cannot be an uplink: {immovable}");
+            return Err(Refusal::Unsuitable { device: device.into(), reason });
+        }
+        check_size(device, &found)?;
+        let (live, _) = self.belongings(&heir).await?;
+        let is_new = former.is_none();
+        let inheritance =
+            Inheritance::new(&nic, &heir, former, (&found, &live), self.uplinks.place());
+        // What is on both has new lifetimes on the NIC.
+        let known: Vec<String> =
+            live.texts().into_iter().filter(|text| !found.texts().contains(text)).collect();
+        let missing = inheritance.moved.clone().without(&known);
+        let kept = self.uplinks.save(&inheritance).await;
+        kept.map_err(|error| Trouble::new(device, "keep the record of the uplink", &error))?;
+        let carried = self.carry(&nic, &heir, mtu, (&missing, &found, &live)).await;
+        if carried.is_err() && is_new {
+            let heir = self.find(&heir.name).await?;
+            self.unlike(&heir, &nic, &inheritance.heir).await?;
+            // It says nothing that is not so: what it names is on the NIC.
+            let _ = self.uplinks.remove(device).await;
+            self.holds.let_go(heir.index);
+        }
+        carried.map(|()| inheritance.carried())
     }
 
-    /// Gives a NIC back what its heir has of it, and forgets the uplink.
+    /// Puts on the heir what it lacks, and takes off the NIC what was found there; or neither.
+    async fn carry(
+        &self,
+        nic: &Link,
+        heir: &Link,
+        mtu: Option<u32>,
+        (missing, found, live): (&Belongings, &Belongings, &Belongings),
+    ) -> Result<(), Refusal> {
+        self.holds.take(heir)?;
+        self.resemble(heir, nic, mtu).await?;
+        let new = missing.clone().without(&live.texts());
+        let (_, failed) = self.place(heir, missing).await;
+        let taken = match failed.into_iter().next() {
+            Some(refusal) => Err(refusal),
+            None => self.take_off(nic, found).await,
+        };
+        if taken.is_err() {
+            let (_, failed) = self.place(nic, found).await;
+            if let Some(refusal) = failed.first() {
+                tracing::warn!(%refusal, "what was carried over half way stays");
+            }
+            self.take_off(heir, &new).await?;
+        }
+        taken
+    }
+
+    /// Gives a NIC back what its heir has of it, lets the host's stack hear it, and forgets the uplink.
     ///
     /// # Errors
     ///
-    /// A step failed; the record stays, so that it can be tried again.
+    /// Something could not be given back; all else was. The record stays, so that it can be tried again.
     pub(crate) async fn give_back(&self, device: &str) -> Result<(), Refusal> {
         let _turn = self.turn.lock().await;
-        let failed = |error| Trouble::new(device, "read the record of the uplink", &error);
-        match self.uplinks.load(device).await.map_err(failed)? {
-            Some(inheritance) => self.restore(inheritance).await,
-            None => Ok(()),
+        let inheritance =
+            self.uplinks.load(device).await.map_err(|error| unread(device, &error))?;
+        let Some(inheritance) = inheritance else { return Ok(()) };
+        // Of another boot or another namespace: whoever configures the host begins anew.
+        let restored = if inheritance.place == *self.uplinks.place() {
+            self.restore(&inheritance).await
+        } else {
+            Ok(())
+        };
+        let claim = self.journal.load(device).await.map_err(|error| unread(device, &error))?;
+        if let Some(claim) = claim {
+            self.undo(&claim).await?;
         }
+        restored?;
+        let forgotten = self.uplinks.remove(device).await;
+        Ok(forgotten.map_err(|error| Trouble::new(device, "forget the uplink", &error))?)
     }
 
     /// Gives all NICs back what they had, but those in `kept`; returns what went wrong.
     pub(crate) async fn give_back_all(&self, kept: &[&str]) -> Vec<Refusal> {
         let (records, unreadable) = match self.uplinks.all().await {
             Ok(found) => found,
-            Err(error) => {
-                let trouble = Trouble::new("of an uplink", "read the records", &error);
-                return vec![trouble.into()];
-            }
+            Err(error) => return vec![unread("of an uplink", &error).into()],
         };
-        let mut troubles: Vec<Refusal> = Vec::new();
-        for error in unreadable {
-            troubles.push(Trouble::new("of an uplink", "read a record", &error).into());
-        }
+        let unread = unreadable.iter().map(|error| unread("of an uplink", error).into());
+        let mut troubles: Vec<Refusal> = unread.collect();
         for record in records.iter().filter(|record| !kept.contains(&record.device.as_str())) {
-            if let Err(refusal) = self.give_back(&record.device).await {
-                troubles.push(refusal);
-            }
-            if let Err(trouble) = self.release(&record.device).await {
-                troubles.push(trouble.into());
-            }
+            troubles.extend(self.give_back(&record.device).await.err());
         }
         troubles
     }
 
-    async fn restore(&self, mut inheritance: Inheritance) -> Result<(), Refusal> {
-        let device = inheritance.device.clone();
-        let look = |index| self.netlink.link_by_index(index);
-        let here = inheritance.place == *self.uplinks.place();
-        let nic = look(inheritance.index).await.map_err(context(&device, "look at it"))?;
-        // Of another boot, another namespace, or gone: whoever configures the host begins anew.
-        if let Some(nic) = nic.filter(|nic| here && nic.name == device) {
-            let heir =
-                look(inheritance.heir.index).await.map_err(context(&device, "look at it"))?;
-            let heir = heir.filter(|heir| heir.name == inheritance.heir.name);
-            if let Some(heir) = &heir {
-                inheritance.moved = self.belongings(heir).await?.without(&inheritance.heir.own);
-            }
-            self.place(&nic, &inheritance.moved).await?;
-            if let Some(heir) = &heir {
-                self.take_off(heir, &inheritance.moved).await?;
-                self.unlike(heir, &nic, &inheritance.heir).await?;
-                self.holds.let_go(heir.index);
-            }
+    /// Puts everything back that can be; returns the first thing that cannot.
+    async fn restore(&self, inheritance: &Inheritance) -> Result<(), Refusal> {
+        let Inheritance { device, index, heir: before, .. } = inheritance;
+        let look = |index| async move {
+            self.netlink.link_by_index(index).await.map_err(context(device, "look at it"))
+        };
+        // It may have been renamed, or have come back under another number.
+        let nic = match look(*index).await? {
+            Some(nic) => nic,
+            None => self.find(device).await?,
+        };
+        let heir = look(before.index).await?.filter(|heir| heir.name == before.name);
+        let moved = match &heir {
+            Some(heir) => self.belongings(heir).await?.0.without(&before.own),
+            None => inheritance.moved.clone().aged(inheritance.saved),
+        };
+        let (placed, failed) = self.place(&nic, &moved).await;
+        if let Some(heir) = &heir {
+            self.take_off(heir, &placed).await?;
+            self.unlike(heir, &nic, before).await?;
+            self.holds.let_go(heir.index);
         }
-        let failed = |error| Trouble::new(&device, "forget the uplink", &error);
-        Ok(self.uplinks.remove(&device).await.map_err(failed)?)
+        failed.into_iter().next().map_or(Ok(()), Err)
     }
 
-    pub(super) async fn belongings(&self, link: &Link) -> Result<Belongings, Refusal> {
+    /// Returns what the host has on a device, and what of it cannot be on another one.
+    pub(super) async fn belongings(
+        &self,
+        link: &Link,
+    ) -> Result<(Belongings, Vec<Immovable>), Refusal> {
         let name = &link.name;
         let addresses = self.netlink.address_messages(link.index).await;
         let addresses = addresses.map_err(context(name, "look at its addresses"))?;
         let routes = self.netlink.route_messages(link.index).await;
         let routes = routes.map_err(context(name, "look at its routes"))?;
-        Belongings::read(link, &addresses, &routes).map_err(|immovable| Refusal::Unsuitable {
-            device: name.clone(),
-            reason: format!("cannot be an uplink: {immovable}"),
-        })
+        Ok(Belongings::read(link, &addresses, &routes))
     }
 
-    /// Makes what is to be a device's. What cannot be made takes all of it back.
-    async fn place(&self, link: &Link, what: &Belongings) -> Result<(), Refusal> {
-        let mut made = Belongings::default();
+    /// Makes what is to be a device's; returns what is there now, and why the rest is not.
+    async fn place(&self, link: &Link, what: &Belongings) -> (Belongings, Vec<Refusal>) {
+        let (mut placed, mut failed) = (Belongings::default(), Vec::new());
         for address in &what.addresses {
             // One that is there may have been given longer to live.
-            self.make(link, address, NLM_F_REPLACE, &made).await?;
-            made.addresses.push(address.clone());
+            match self.make(link, address, NLM_F_REPLACE).await {
+                Ok(()) => placed.addresses.push(address.clone()),
+                Err(refusal) => failed.push(refusal),
+            }
         }
         for route in &what.routes {
             // Beside the one by the other device, which goes a moment later.
-            self.make(link, route, NLM_F_APPEND, &made).await?;
-            made.routes.push(route.clone());
+            match self.make(link, route, NLM_F_APPEND).await {
+                Ok(()) => placed.routes.push(route.clone()),
+                Err(refusal) => failed.push(refusal),
+            }
         }
-        Ok(())
+        (placed, failed)
     }
 
-    /// Makes one of them, after those that are `made`.
-    async fn make(
-        &self,
-        link: &Link,
-        one: &Belonging,
-        flags: u16,
-        made: &Belongings,
-    ) -> Result<(), Refusal> {
+    async fn make(&self, link: &Link, one: &Belonging, flags: u16) -> Result<(), Refusal> {
         match self.netlink.tell(one.on(link), NLM_F_CREATE | flags).await {
             Err(failure) if !failure.is(Errno::EXIST) => {
-                if let Err(refusal) = self.take_off(link, made).await {
-                    tracing::warn!(%refusal, "what was carried over half way stays");
-                }
                 Err(context(&link.name, &format!("give it {}", one.text))(failure))
             }
             _ => Ok(()),
@@ -283,21 +303,51 @@ impl Devices {
     }
 }
 
+fn unread(device: &str, error: &std::io::Error) -> Trouble {
+    Trouble::new(device, "read the record of the uplink", error)
+}
+
+fn check_size(device: &str, Belongings { addresses, routes }: &Belongings) -> Result<(), Refusal> {
+    let reason = if addresses.len() > ADDRESSES_MAX {
+        format!("has {} addresses; {ADDRESSES_MAX} are carried over at most", addresses.len())
+    } else if routes.len() > ROUTES_MAX {
+        format!(
+            "is the way of {} routes; {ROUTES_MAX} are carried over at most: stop the routing daemon that made them, \
+             and have it use the tap port",
+            routes.len()
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::Unsuitable { device: device.into(), reason })
+}
+
 impl Inheritance {
-    fn check_size(&self) -> Result<(), Refusal> {
-        let Belongings { addresses, routes } = &self.moved;
-        let reason = if addresses.len() > ADDRESSES_MAX {
-            format!("has {} addresses; {ADDRESSES_MAX} are carried over at most", addresses.len())
-        } else if routes.len() > ROUTES_MAX {
-            format!(
-                "is the way of {} routes; {ROUTES_MAX} are carried over at most: stop the routing daemon that made them, \
-                 and have it use the tap port",
-                routes.len()
-            )
-        } else {
-            return Ok(());
+    /// Takes stock of what is `found` on the NIC, what is `live` on the heir, and what was written down before.
+    fn new(
+        nic: &Link,
+        heir: &Link,
+        former: Option<Self>,
+        (found, live): (&Belongings, &Belongings),
+        place: &Place,
+    ) -> Self {
+        let (heir, moved) = match former {
+            // What the heir has is the truth of what was moved, whoever has changed it since.
+            Some(former) if former.heir.index == heir.index => {
+                let live = live.clone().without(&former.heir.own);
+                (former.heir, found.clone().and(live))
+            }
+            // The heir of before went with its daemon.
+            Some(former) => {
+                let own = former.heir.own;
+                let before = former.moved.aged(former.saved);
+                (Heir { own, ..Heir::new(heir, live) }, found.clone().and(before))
+            }
+            None => (Heir::new(heir, live), found.clone()),
         };
-        Err(Refusal::Unsuitable { device: self.device.clone(), reason })
+        let device = nic.name.clone();
+        let saved = clock::since_boot().as_secs();
+        Self { device, index: nic.index, place: place.clone(), heir, moved, saved }
     }
 
     fn carried(&self) -> Carried {
