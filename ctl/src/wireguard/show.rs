@@ -88,8 +88,7 @@ pub(super) fn describe(adapter: &Wireguard, paint: Paint) -> String {
     let mut line = |key: &str, value: &str| {
         let _ = writeln!(text, "  {}: {}", paint.title(key), clean(value));
     };
-    let unknown = "not known: its key file cannot be used";
-    line("public key", adapter.public_key.as_deref().unwrap_or(unknown));
+    line("public key", adapter.public_key.as_deref().unwrap_or("not known"));
     line("listening on", &adapter.listen);
     line("vlan", &format!("{} of switch {}", adapter.vlan, adapter.switch));
     line("address", &adapter.address.join(", "));

@@ -199,6 +199,18 @@ peer: old
     );
 }
 
+#[test]
+fn the_key_of_an_adapter_that_failed_is_shown_where_it_is_known() {
+    for (key, line) in [(json!(KEY), KEY), (Value::Null, "not known")] {
+        let mut failed = unable();
+        failed["public-key"] = key;
+        let fake = Fake::start(vec![("GET /v1/wireguard/lab", 200, failed.to_string())]);
+        let shown = fake.weftctl(&["wireguard", "show", "lab"]).stdout;
+        assert!(shown.contains(&format!("  public key: {line}\n")), "{shown}");
+        assert!(shown.contains("  state: failed: /k has mode 0644\n"), "{shown}");
+    }
+}
+
 /// A daemon that knows an adapter, and grants one more peer.
 fn knowing(adapter: &Value) -> Fake {
     let config = json!({"running": "", "file": "", "revision": "r1"});

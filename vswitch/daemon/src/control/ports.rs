@@ -119,8 +119,7 @@ impl Control {
         self.put_in_force();
         self.put_tunnels(secrets.vpn).await;
         self.put_wireguard(secrets.wireguard).await;
-        let adapters = self.adapters.running().map(|(name, _)| name.clone()).collect();
-        self.uapi.put(&adapters);
+        self.show_adapters();
         self.open_ports().await;
         self.tell_ports();
     }

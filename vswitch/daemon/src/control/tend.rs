@@ -45,6 +45,7 @@ pub(crate) async fn tend(control: Shared, told: Told) {
                 control.tell_moves();
                 control.settle_uplinks().await;
                 control.retry_failed().await;
+                control.retry_failed_adapters();
                 control.follow_queues().await;
                 control.take_back_overdue().await;
             }

@@ -2,6 +2,7 @@
 
 mod tunnels;
 mod uapi;
+mod wireguard;
 
 use std::{io::Read, os::unix::net::UnixStream, path::Path};
 

@@ -15,7 +15,7 @@ use weft_wireguard::{Adapter, AdapterConfig, Boring, BoringGate, Peer, PeerId, P
 
 use super::{
     names::{Asking, Resolved, Whose, address_of},
-    secrets::{SecretsError, WireguardSecrets},
+    secrets::{Secrets, SecretsError, WireguardSecrets},
     state::{Control, DEFAULT_MTU, Port},
 };
 use crate::{
@@ -30,8 +30,15 @@ const FRAME_MTU: u32 = 65_535;
 #[derive(Default)]
 pub(crate) struct Adapters {
     running: BTreeMap<String, Site>,
-    /// Why one does not run although it is configured.
-    troubles: BTreeMap<String, String>,
+    /// Those that do not run although they are configured.
+    failed: BTreeMap<String, Failed>,
+}
+
+/// An adapter that does not run.
+struct Failed {
+    trouble: String,
+    /// Its keys, unless they are the trouble.
+    keys: Option<WireguardSecrets>,
 }
 
 /// An adapter that runs.
@@ -70,12 +77,19 @@ impl Adapters {
 
     /// Returns why one does not run.
     pub(super) fn trouble(&self, name: &str) -> Option<&String> {
-        self.troubles.get(name)
+        self.failed.get(name).map(|failed| &failed.trouble)
     }
 
     /// Returns why those do not run that do not, by name.
     pub(super) fn troubles(&self) -> impl Iterator<Item = (&String, &String)> {
-        self.troubles.iter()
+        self.failed.iter().map(|(name, failed)| (name, &failed.trouble))
+    }
+
+    /// Returns the key by which clients know one, where its key file can be used.
+    pub(super) fn public_key(&self, name: &str) -> Option<PublicKey> {
+        let running = self.running.get(name).map(|site| site.own);
+        let keys = || self.failed.get(name)?.keys.as_ref();
+        running.or_else(|| keys().map(|keys| keys.private.public()))
     }
 }
 
@@ -117,7 +131,7 @@ impl Control {
         &mut self,
         mut secrets: BTreeMap<String, Result<WireguardSecrets, SecretsError>>,
     ) {
-        self.adapters.troubles.clear();
+        self.adapters.failed.clear();
         let stays = |name: &String, site: &Site| {
             let keys = secrets.get(name).and_then(|keys| keys.as_ref().ok());
             let config = self.config.wireguard.get(name);
@@ -133,23 +147,65 @@ impl Control {
         self.adapters.running = staying;
         self.retire_adapters(leaving.into_values().collect()).await;
         for (name, config) in self.config.wireguard.clone() {
-            let begun = match secrets.remove(&name) {
-                Some(Ok(keys)) => match self.adapters.running.get_mut(&name) {
-                    Some(_) => Ok(keys),
-                    None => self.begin_adapter(&name, &config, &keys).map(|()| keys),
-                },
-                Some(Err(error)) => Err(error.to_string()),
-                None => Err("its keys were not read".to_owned()),
-            };
-            match begun {
-                Ok(keys) => self.put_clients(&name, config, &keys),
-                Err(trouble) => {
-                    tracing::error!(wireguard = name, trouble, "no adapter");
-                    self.adapters.troubles.insert(name, trouble);
-                }
+            if let Err(failed) = self.put_adapter(&name, config, secrets.remove(&name)) {
+                tracing::error!(wireguard = name, trouble = failed.trouble, "no adapter");
+                self.adapters.failed.insert(name, failed);
             }
         }
         self.put_in_force();
+    }
+
+    /// Tries adapters again that something stood in the way of which no event tells when it goes, as an address.
+    pub(super) fn retry_failed_adapters(&mut self) {
+        if self.adapters.failed.is_empty() {
+            return;
+        }
+        let lack_keys = self.adapters.failed.values().any(|failed| failed.keys.is_none());
+        let mut read =
+            if lack_keys { Secrets::read(&self.config).wireguard } else { BTreeMap::new() };
+        let before = std::mem::take(&mut self.adapters.failed);
+        let tried = before.len();
+        for (name, failed) in before {
+            let Some(config) = self.config.wireguard.get(&name).cloned() else { continue };
+            let keys = failed.keys.map(Ok).or_else(|| read.remove(&name));
+            if let Err(again) = self.put_adapter(&name, config, keys) {
+                if again.trouble != failed.trouble {
+                    tracing::error!(wireguard = name, trouble = again.trouble, "no adapter");
+                }
+                self.adapters.failed.insert(name, again);
+            }
+        }
+        if self.adapters.failed.len() < tried {
+            self.put_in_force();
+            self.show_adapters();
+        }
+    }
+
+    /// Has `wg` find the adapters that run.
+    pub(super) fn show_adapters(&mut self) {
+        let adapters = self.adapters.running().map(|(name, _)| name.clone()).collect();
+        self.uapi.put(&adapters);
+    }
+
+    /// Has an adapter run as it is configured, with these keys.
+    fn put_adapter(
+        &mut self,
+        name: &str,
+        config: WireguardConfig,
+        keys: Option<Result<WireguardSecrets, SecretsError>>,
+    ) -> Result<(), Failed> {
+        let keys = match keys {
+            Some(Ok(keys)) => keys,
+            Some(Err(error)) => return Err(Failed { trouble: error.to_string(), keys: None }),
+            None => return Err(Failed { trouble: "its keys were not read".into(), keys: None }),
+        };
+        if !self.adapters.running.contains_key(name)
+            && let Err(trouble) = self.begin_adapter(name, &config, &keys)
+        {
+            return Err(Failed { trouble, keys: Some(keys) });
+        }
+        self.put_clients(name, config, &keys);
+        Ok(())
     }
 
     /// Closes every adapter.

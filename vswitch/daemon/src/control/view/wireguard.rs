@@ -78,7 +78,7 @@ impl Control {
             gateway: gateways.into_iter().flatten().collect(),
             listen: config.listen.to_string(),
             mtu: config.mtu.into(),
-            public_key: site.map(|site| site.own.to_string()),
+            public_key: self.adapters.public_key(name).map(|key| key.to_string()),
             mac: site.map(|site| site.mac.to_string()),
             state,
             reason,
