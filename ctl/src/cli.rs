@@ -11,6 +11,7 @@ use clap::{
 use weft_config::api::{Error as Refusal, ErrorBody};
 
 use crate::{
+    bugreport::Bugreport,
     capture::Capture,
     check::Check,
     client::{Client, Limits, Missing, Persistence},
@@ -176,6 +177,8 @@ Examples:
     Events(Events),
     /// Look for the usual traps, and say the ways out
     Doctor(Doctor),
+    /// Print what a report of a fault needs, and nothing that names anybody
+    Bugreport(Bugreport),
     /// Check a configuration file; needs no weftd
     Check(Check),
     /// Show how the running configuration differs from a file
@@ -226,6 +229,7 @@ impl Invocation {
             Command::Capture(capture) => capture.run(&client, output),
             Command::Top(top) => top.run(&client, output),
             Command::Events(events) => events.run(&client, output),
+            Command::Bugreport(report) => report.run(&client, output),
             Command::Doctor(doctor) => doctor.run(&client, output),
             Command::Check(check) => check.run(output),
             Command::Diff(diff) => diff.run(&client, output),

@@ -1,6 +1,7 @@
 //! `weftctl`: asks weftd for its state and its changes over the control socket, and prints the answers
 //! for people or, with `--json`, for programs. Reads the user's own files; decides nothing about frames.
 
+mod bugreport;
 mod capture;
 mod changes;
 mod check;
