@@ -232,3 +232,22 @@ fn colours_are_for_terminals() {
     assert!(!ctl.run("--json --color always status").contains('\x1b'));
     assert!(ctl.run("--color always status").contains('\x1b'));
 }
+
+#[test]
+fn a_misspelt_name_is_told_with_the_near_one() {
+    let (_lab, daemon, _web, _db) = scene();
+    let ctl = daemon.ctl();
+    for (line, near) in [
+        ("port show wbe", "web"),
+        ("fdb list --port gonne", "gone"),
+        ("fdb list --switch mian", "main"),
+        ("trace --port dbb --src 02:00:00:00:00:01 --dst 02:00:00:00:00:02", "db"),
+        ("capture --port wep", "web"),
+        ("capture --vlan offcie", "office"),
+        ("port set wbe --access 20", "web"),
+        ("port set web --access offcie", "office"),
+    ] {
+        let refused = ctl.refused(1, line);
+        assert!(refused.contains("did you mean") && refused.contains(near), "{line}: {refused}");
+    }
+}

@@ -12,7 +12,7 @@ use weft_config::{
 
 use crate::{
     config_file::FileError,
-    control::{CaptureError, ChangeError, ViewError},
+    control::{CaptureError, ChangeError, Unknown, ViewError},
 };
 
 /// What a client may not do.
@@ -97,10 +97,20 @@ impl IntoResponse for ApiError {
     }
 }
 
+impl From<Unknown> for ApiError {
+    fn from(unknown: Unknown) -> Self {
+        let error = Self::not_found(unknown.to_string());
+        match unknown.help() {
+            Some(help) => error.with_help(help),
+            None => error,
+        }
+    }
+}
+
 impl From<ViewError> for ApiError {
     fn from(error: ViewError) -> Self {
         match error {
-            ViewError::Unknown { .. } => Self::not_found(error.to_string()),
+            ViewError::Unknown(unknown) => unknown.into(),
             ViewError::Disabled(_) | ViewError::BadFrame(_) | ViewError::BadPing(_) => {
                 Self::invalid_request(error.to_string())
             }
@@ -112,13 +122,7 @@ impl From<CaptureError> for ApiError {
     fn from(error: CaptureError) -> Self {
         let message = error.to_string();
         match error {
-            CaptureError::Unknown { near, .. } => {
-                let error = Self::not_found(message);
-                match near {
-                    Some(near) => error.with_help(format!("did you mean `{near}`?")),
-                    None => error,
-                }
-            }
+            CaptureError::Unknown(unknown) => unknown.into(),
             CaptureError::Filter(error) => {
                 Self::new(StatusCode::BAD_REQUEST, "invalid-filter", message, error.help.as_deref())
             }

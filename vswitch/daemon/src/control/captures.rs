@@ -14,7 +14,10 @@ use weft_config::api::{Capture, CaptureDirection, CaptureRequest};
 use weft_core::{PortId, Timestamp};
 use weft_vlan::{VlanId, VlanSet};
 
-use super::state::{Control, Shared};
+use super::{
+    state::{Control, Shared},
+    unknown::Unknown,
+};
 use crate::{
     capture::{self, Begun, Names, Plot, Stop},
     clock,
@@ -40,15 +43,8 @@ pub(crate) struct Asker {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CaptureError {
     /// Nothing has this name.
-    #[error("there is no {kind} `{name}`")]
-    Unknown {
-        /// What was looked for.
-        kind: &'static str,
-        /// What it was called.
-        name: String,
-        /// What there is instead.
-        near: Option<String>,
-    },
+    #[error(transparent)]
+    Unknown(#[from] Unknown),
     /// The filter cannot be read.
     #[error(transparent)]
     Filter(FilterError),
@@ -214,8 +210,7 @@ impl Control {
     fn plot(&self, request: &CaptureRequest) -> Result<Plot, CaptureError> {
         for port in &request.ports {
             if self.port_named(port).is_none() {
-                let ports = self.named_ports();
-                return Err(unknown("port", port, ports.iter().map(|&(_, name)| name)));
+                return Err(self.no_port(port).into());
             }
         }
         if request.snaplen == Some(0) {
@@ -251,25 +246,16 @@ impl Control {
                 Ok(number) => VlanId::new(number),
                 Err(_) => self.vlan_named(text),
             };
-            set.insert(vlan.ok_or_else(|| unknown("VLAN", text, self.vlan_names()))?);
+            set.insert(vlan.ok_or_else(|| Unknown::new("VLAN", text, self.vlan_names()))?);
         }
         Ok(set)
     }
 
     /// Returns every port, with its name.
-    fn named_ports(&self) -> Vec<(PortId, &str)> {
+    pub(super) fn named_ports(&self) -> Vec<(PortId, &str)> {
         let ports = self.ports.iter().map(|(name, port)| (port.id, name.as_str()));
         let tunnels = self.tunnels.ports().map(|port| (port.id, port.name.as_str()));
         let adapters = self.adapters.running().map(|(_, site)| (site.id, site.port.as_str()));
         ports.chain(tunnels).chain(adapters).collect()
     }
-}
-
-fn unknown<'n>(
-    kind: &'static str,
-    name: &str,
-    there: impl IntoIterator<Item = &'n str>,
-) -> CaptureError {
-    let near = weft_config::nearest(name, there).map(str::to_owned);
-    CaptureError::Unknown { kind, name: name.to_owned(), near }
 }

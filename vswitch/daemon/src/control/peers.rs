@@ -8,7 +8,7 @@ use weft_vpn::{Control as Word, LARGEST_UDP_PAYLOAD, PeerId, record_len};
 
 use super::{
     state::{Control, Shared},
-    view::{ViewError, milliseconds, unknown},
+    view::{ViewError, milliseconds},
 };
 use crate::tunnel::{Command, Report};
 
@@ -106,7 +106,7 @@ impl Control {
     fn running_peer(&self, name: &str) -> Result<Option<PeerId>, ViewError> {
         let configured = self.config.vpn.as_ref().is_some_and(|vpn| vpn.peers.contains_key(name));
         if !configured {
-            return Err(unknown("peer", name));
+            return Err(self.no_peer(name).into());
         }
         Ok(self.tunnels.peer(name).map(|tunnel| tunnel.peer.id()))
     }

@@ -6,8 +6,11 @@ use weft_config::api::{FdbEntry, FdbKind};
 use weft_core::{EntryKind, Scope};
 use weft_vlan::VlanId;
 
-use super::{ViewError, unknown};
-use crate::{clock, control::state::Control};
+use super::ViewError;
+use crate::{
+    clock,
+    control::{state::Control, unknown::Unknown},
+};
 
 /// Which forwarding entries are meant.
 #[derive(Clone, Debug, Default)]
@@ -87,10 +90,11 @@ impl Control {
         if let Some(name) =
             filter.switch.as_ref().filter(|name| !self.config.switches.contains_key(*name))
         {
-            return Err(unknown("switch", name));
+            let switches = self.config.switches.keys().map(String::as_str);
+            return Err(Unknown::new("switch", name, switches).into());
         }
         match filter.port.as_ref().filter(|name| self.port_named(name).is_none()) {
-            Some(name) => Err(unknown("port", name)),
+            Some(name) => Err(self.no_port(name).into()),
             None => Ok(()),
         }
     }

@@ -18,7 +18,7 @@ use weft_vlan::VlanId;
 
 pub(crate) use self::fdb::FdbFilter;
 pub(super) use self::tunnel::milliseconds;
-use super::{candidate::Candidate, state::Control};
+use super::{candidate::Candidate, state::Control, unknown::Unknown};
 use crate::{clock, tunnel::Report};
 
 /// Addresses of a port that `status` shows.
@@ -28,13 +28,8 @@ const MACS_PER_PORT: usize = 16;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ViewError {
     /// Nothing has this name.
-    #[error("there is no {kind} `{name}`")]
-    Unknown {
-        /// What was looked for.
-        kind: &'static str,
-        /// What it was called.
-        name: String,
-    },
+    #[error(transparent)]
+    Unknown(#[from] Unknown),
     /// The port is not in operation.
     #[error("port `{0}` is disabled: no frame enters it")]
     Disabled(String),
@@ -147,10 +142,6 @@ impl Control {
             .map(|running| running.fdb.entries(clock::now(), self.ageing(switch)))
             .unwrap_or_default()
     }
-}
-
-pub(super) fn unknown(kind: &'static str, name: &str) -> ViewError {
-    ViewError::Unknown { kind, name: name.to_owned() }
 }
 
 fn seconds_between(from: Timestamp, to: Timestamp) -> u64 {

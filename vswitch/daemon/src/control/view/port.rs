@@ -7,7 +7,7 @@ use weft_config::{
 };
 use weft_core::{DirectionCounters, DropReason};
 
-use super::{ViewError, unknown};
+use super::ViewError;
 use crate::{
     control::{
         ports::device_of,
@@ -34,7 +34,7 @@ impl Control {
             return Ok(port.view(tunnel));
         }
         let mut adapters = self.view_adapter_ports();
-        adapters.find(|port| port.name == name).ok_or_else(|| unknown("port", name))
+        adapters.find(|port| port.name == name).ok_or_else(|| self.no_port(name).into())
     }
 }
 

@@ -4,14 +4,14 @@ use weft_config::api::{Trace, TraceEgress, TraceRequest, TraceStep, Verdict};
 use weft_core::{DropReason, PortId};
 use weft_vlan::{Head, MacAddr, Priority, Tci, Tpid, VlanId, WireTag};
 
-use super::{ViewError, unknown};
+use super::ViewError;
 use crate::{clock, control::state::Control};
 
 impl Control {
     /// Says what would happen to a frame.
     pub(crate) fn trace(&self, request: &TraceRequest) -> Result<Trace, ViewError> {
         let (ingress, switch) =
-            self.port_named(&request.port).ok_or_else(|| unknown("port", &request.port))?;
+            self.port_named(&request.port).ok_or_else(|| self.no_port(&request.port))?;
         if self.ports.get(&request.port).is_some_and(|port| !port.config.enabled) {
             return Err(ViewError::Disabled(request.port.clone()));
         }

@@ -13,7 +13,7 @@ use weft_config::{
 use weft_core::EntryKind;
 use weft_vpn::{DownReason, PeerState as TunnelState};
 
-use super::{ViewError, port::sum, unknown};
+use super::{ViewError, port::sum};
 use crate::{
     clock,
     control::{
@@ -42,7 +42,7 @@ impl Control {
         report: Option<&Report>,
     ) -> Result<PeerView, ViewError> {
         let config = self.config.vpn.as_ref().and_then(|vpn| vpn.peers.get(name));
-        let config = config.ok_or_else(|| unknown("peer", name))?;
+        let config = config.ok_or_else(|| self.no_peer(name))?;
         Ok(self.peer_view(name, config, report))
     }
 

@@ -12,9 +12,10 @@ use weft_config::{
 };
 use weft_vlan::PortVlan;
 
-use super::{ViewError, port::sum, unknown};
+use super::{ViewError, port::sum};
 use crate::control::{
     state::Control,
+    unknown::Unknown,
     wireguard::{Site, port_name},
 };
 
@@ -26,7 +27,9 @@ impl Control {
 
     /// Returns one adapter.
     pub(crate) fn view_adapter(&self, name: &str) -> Result<WireguardView, ViewError> {
-        let config = self.config.wireguard.get(name).ok_or_else(|| unknown("wireguard", name))?;
+        let config = self.config.wireguard.get(name);
+        let names = || self.config.wireguard.keys().map(String::as_str);
+        let config = config.ok_or_else(|| Unknown::new("wireguard", name, names()))?;
         Ok(self.adapter(name, config))
     }
 
