@@ -555,7 +555,8 @@ pub struct Error {
 #[serde(rename_all = "kebab-case")]
 pub struct ErrorBody {
     /// A stable word for programs: `not-found`, `exists`, `in-use`, `invalid-config`, `invalid-request`, `file-changed`,
-    /// `file-unwritable`, `state-unwritable`, `confirm-pending`, `nothing-pending`, `not-allowed`, `revision-mismatch`, `internal`.
+    /// `file-unwritable`, `state-unwritable`, `confirm-pending`, `nothing-pending`, `cannot-listen`, `not-allowed`,
+    /// `revision-mismatch`, `internal`.
     pub code: String,
     /// What happened, in a sentence.
     pub message: String,

@@ -154,6 +154,14 @@ impl From<ChangeError> for ApiError {
                 let help = error.help();
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-config", message, Some(&help))
             }
+            ChangeError::Listen(..) => Self::new(
+                StatusCode::CONFLICT,
+                "cannot-listen",
+                message,
+                Some(
+                    "nothing was changed; `ss -ulnp` says who has a port, `ip address` what addresses there are",
+                ),
+            ),
             ChangeError::File(FileError::Changed(_)) => Self::new(
                 StatusCode::CONFLICT,
                 "file-changed",

@@ -14,6 +14,7 @@ use super::{
     secrets::{Secrets, SecretsError},
     state::Control,
     uplinks::UplinkError,
+    wireguard::ListenError,
 };
 use crate::config_file::FileError;
 
@@ -41,6 +42,9 @@ pub(crate) enum ChangeError {
     /// The keys that it names cannot be used.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
+    /// A WireGuard adapter that runs could not listen where it is to.
+    #[error("wireguard {0}: {1}")]
+    Listen(String, ListenError),
     /// The file stands in the way.
     #[error(transparent)]
     File(#[from] FileError),
@@ -170,11 +174,13 @@ impl Control {
         self.file.check_unchanged()?;
         let changes = diff(&self.config, &config);
         let secrets = Secrets::read(&config).whole()?;
+        let ahead = self.listen_ahead(&config)?;
         let before = (self.running.clone(), self.config.clone());
         let state = self.state_dir();
         let candidate = Candidate::begin(state, (text.clone(), file), before, uid, patience)
             .map_err(|error| ChangeError::State(state.to_owned(), error))?;
         self.candidate = Some(candidate);
+        self.adapters.ahead = ahead;
         self.put(text, config, secrets).await;
         let (changed, seconds) = (changes.len(), patience.as_secs());
         self.events.tell(Happening::ConfigTried { changes: changed, uid, seconds });
@@ -244,6 +250,7 @@ impl Control {
             .map_err(|errors| errors.with_name(&name))?;
         let changes = diff(&self.config, &config);
         let secrets = Secrets::read(&config).whole()?;
+        self.adapters.ahead = self.listen_ahead(&config)?;
         if let Some(Err(error)) = self.keep(text.as_deref().unwrap_or_default(), None) {
             tracing::warn!(%error, "the configuration before is not kept");
         }
@@ -263,11 +270,13 @@ impl Control {
         self.check_settled()?;
         let changes = diff(&self.config, &config);
         let secrets = Secrets::read(&config).whole()?;
+        let ahead = self.listen_ahead(&config)?;
         let mut notes = config.notes();
         let written = match file {
             Some(text) => self.write(&text, uid, &mut notes)?,
             None => None,
         };
+        self.adapters.ahead = ahead;
         self.put(running, config, secrets).await;
         self.tell_applied(&changes, Some(uid));
         Ok(Changed { notes, ..self.changed(changes, written) })

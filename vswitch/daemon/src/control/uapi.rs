@@ -27,6 +27,8 @@ use crate::clock;
 const ENODEV: i32 = 19;
 /// `errno` while a configuration waits for its confirmation.
 const EBUSY: i32 = 16;
+/// `errno` where a port is somebody else's.
+const EADDRINUSE: i32 = 98;
 /// `errno` where the configuration file is not this daemon's to write.
 const EROFS: i32 = 30;
 
@@ -214,6 +216,7 @@ fn failed(what: &str) -> Refusal {
 fn refusal(error: &ChangeError) -> Refusal {
     let errno = match error {
         ChangeError::File(_) => EROFS,
+        ChangeError::Listen(_, error) => error.errno().unwrap_or(EADDRINUSE),
         ChangeError::ConfirmPending(_)
         | ChangeError::Uplink(_)
         | ChangeError::CutsSession { .. } => EBUSY,

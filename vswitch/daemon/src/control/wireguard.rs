@@ -3,17 +3,22 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     sync::Arc,
 };
 
-use weft_config::{WireguardConfig, WireguardPeerConfig};
+use weft_config::{Config, WireguardConfig, WireguardPeerConfig};
 use weft_core::{Guards, Isolation, PortId, PortKind, PortSpec};
-use weft_ports::udp::{self, Segmentation};
+use weft_ports::{
+    OpenError,
+    udp::{self, Segmentation, Socket},
+};
 use weft_vlan::{MacAddr, PortVlan, VlanSet};
 use weft_vpn::{PeerState, PresharedKey, PrivateKey, PublicKey};
 use weft_wireguard::{Adapter, AdapterConfig, Boring, BoringGate, Peer, PeerId, Peers, Server};
 
 use super::{
+    change::ChangeError,
     names::{Asking, Resolved, Whose, address_of},
     secrets::{Secrets, SecretsError, WireguardSecrets},
     state::{Control, DEFAULT_MTU, Port},
@@ -32,6 +37,29 @@ pub(crate) struct Adapters {
     running: BTreeMap<String, Site>,
     /// Those that do not run although they are configured.
     failed: BTreeMap<String, Failed>,
+    /// Sockets of those that are to listen elsewhere with the configuration that comes next.
+    pub(super) ahead: Ahead,
+}
+
+/// Sockets by the adapters that are to have them.
+pub(super) type Ahead = BTreeMap<String, Vec<Socket>>;
+
+/// An adapter cannot listen where it is to.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {listen}: {error}")]
+pub(crate) struct ListenError {
+    listen: SocketAddr,
+    error: OpenError,
+}
+
+impl ListenError {
+    /// Returns what the kernel said, if it was the kernel.
+    pub(crate) fn errno(&self) -> Option<i32> {
+        match &self.error {
+            OpenError::Io { source, .. } => source.raw_os_error(),
+            _ => None,
+        }
+    }
 }
 
 /// An adapter that does not run.
@@ -48,6 +76,7 @@ pub(super) struct Site {
     pub(super) private: PrivateKey,
     pub(super) mac: MacAddr,
     pub(super) keeper: Keeper,
+    sockets: Vec<Socket>,
     pub(super) clients: BTreeMap<String, Client>,
     /// The name of its port.
     pub(super) port: String,
@@ -145,9 +174,17 @@ impl Control {
                 .into_iter()
                 .partition(|(name, site)| stays(name, site));
         self.adapters.running = staying;
+        let mut ahead = std::mem::take(&mut self.adapters.ahead);
+        for (name, site) in &leaving {
+            let listen = self.config.wireguard.get(name).map(|config| config.listen);
+            if listen == Some(site.config.listen) {
+                ahead.insert(name.clone(), site.sockets.clone());
+            }
+        }
         self.retire_adapters(leaving.into_values().collect()).await;
         for (name, config) in self.config.wireguard.clone() {
-            if let Err(failed) = self.put_adapter(&name, config, secrets.remove(&name)) {
+            let (keys, sockets) = (secrets.remove(&name), ahead.remove(&name));
+            if let Err(failed) = self.put_adapter(&name, config, keys, sockets) {
                 tracing::error!(wireguard = name, trouble = failed.trouble, "no adapter");
                 self.adapters.failed.insert(name, failed);
             }
@@ -168,7 +205,7 @@ impl Control {
         for (name, failed) in before {
             let Some(config) = self.config.wireguard.get(&name).cloned() else { continue };
             let keys = failed.keys.map(Ok).or_else(|| read.remove(&name));
-            if let Err(again) = self.put_adapter(&name, config, keys) {
+            if let Err(again) = self.put_adapter(&name, config, keys, None) {
                 if again.trouble != failed.trouble {
                     tracing::error!(wireguard = name, trouble = again.trouble, "no adapter");
                 }
@@ -187,12 +224,55 @@ impl Control {
         self.uapi.put(&adapters);
     }
 
-    /// Has an adapter run as it is configured, with these keys.
+    /// Has adapters that another configuration wants to listen elsewhere do so already: they stay as they are where that
+    /// cannot be.
+    ///
+    /// # Errors
+    /// The first that cannot, and why.
+    pub(super) fn listen_ahead(&self, config: &Config) -> Result<Ahead, ChangeError> {
+        let vpn = self.config.vpn.iter().map(|vpn| vpn.listen.port());
+        let adapters = self.adapters.running().map(|(_, site)| site.config.listen.port());
+        let own: BTreeSet<u16> = vpn.chain(adapters).collect();
+        let mut ahead = Ahead::new();
+        for (name, site) in self.adapters.running() {
+            let Some(config) = config.wireguard.get(name) else { continue };
+            let listen = config.listen;
+            if listen == site.config.listen {
+                continue;
+            }
+            let refused = |error| ChangeError::Listen(name.clone(), ListenError { listen, error });
+            if own.contains(&listen.port()) {
+                // A port that has to be left first can be had only then; the address can be looked at.
+                let mut any_port = listen;
+                any_port.set_port(0);
+                self.listen(any_port).map_err(refused)?;
+            } else {
+                ahead.insert(name.clone(), self.listen(listen).map_err(refused)?);
+            }
+        }
+        Ok(ahead)
+    }
+
+    /// Opens the sockets of an adapter.
+    fn listen(&self, listen: SocketAddr) -> Result<Vec<Socket>, OpenError> {
+        let failed = |doing| move |source| OpenError::Io { doing, source };
+        let sockets = udp::open(listen, self.pool.workers(), Segmentation::Kernel)?;
+        for socket in &sockets {
+            // Clients do not search the path's MTU, and what is narrower than `mtu` would swallow their packets.
+            socket.allow_fragments().map_err(failed("let packets be cut"))?;
+            // A client is answered from where it called: translators and firewalls on the way know no other address.
+            socket.report_own_addresses().map_err(failed("tell own addresses apart"))?;
+        }
+        Ok(sockets)
+    }
+
+    /// Has an adapter run as it is configured, with these keys, and by these sockets where it has them already.
     fn put_adapter(
         &mut self,
         name: &str,
         config: WireguardConfig,
         keys: Option<Result<WireguardSecrets, SecretsError>>,
+        sockets: Option<Vec<Socket>>,
     ) -> Result<(), Failed> {
         let keys = match keys {
             Some(Ok(keys)) => keys,
@@ -200,7 +280,7 @@ impl Control {
             None => return Err(Failed { trouble: "its keys were not read".into(), keys: None }),
         };
         if !self.adapters.running.contains_key(name)
-            && let Err(trouble) = self.begin_adapter(name, &config, &keys)
+            && let Err(trouble) = self.begin_adapter(name, &config, &keys, sockets)
         {
             return Err(Failed { trouble, keys: Some(keys) });
         }
@@ -219,21 +299,13 @@ impl Control {
         name: &str,
         config: &WireguardConfig,
         keys: &WireguardSecrets,
+        sockets: Option<Vec<Socket>>,
     ) -> Result<(), String> {
         let own = keys.private.public();
         let mac = AdapterConfig::mac_of(own.as_bytes());
-        let sockets = udp::open(config.listen, self.pool.workers(), Segmentation::Kernel)
-            .map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
-        // Clients do not search the path's MTU, and what is narrower than `mtu` would swallow their packets.
-        for socket in &sockets {
-            socket
-                .allow_fragments()
-                .map_err(|error| format!("cannot let packets be cut: {error}"))?;
-            // A client is answered from where it called: translators and firewalls on the way know no other address.
-            socket
-                .report_own_addresses()
-                .map_err(|error| format!("cannot tell own addresses apart: {error}"))?;
-        }
+        let listen = config.listen;
+        let opened = sockets.map_or_else(|| self.listen(listen), Ok);
+        let sockets = opened.map_err(|error| ListenError { listen, error }.to_string())?;
         let first = sockets.first().ok_or("there is no worker")?.clone();
         let adapter = Adapter::new(AdapterConfig {
             mac,
@@ -258,6 +330,7 @@ impl Control {
             private: keys.private.clone(),
             mac,
             keeper,
+            sockets,
             clients: BTreeMap::new(),
             port: port_name(name),
             id,

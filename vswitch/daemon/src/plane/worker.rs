@@ -275,12 +275,17 @@ impl Worker {
     }
 
     fn detach(&mut self, port: Option<PortId>) {
-        let Self { sources, polled, .. } = self;
+        let Self { epoll, sources, polled, .. } = self;
         for (token, gone) in sources.extract_if(|_, source| source.port == port) {
             polled.retain(|&polled| polled != token);
-            if let Source::Backlog { egress, queue, counters } = gone.source {
-                egress.lock_queue(queue).close(&mut self.outbox.tally);
-                count_tx(&counters.of_worker(self.id).tx, &mut self.outbox.tally);
+            match gone.source {
+                // The socket may have another queue by and by.
+                Source::Ingress(queue) => _ = epoll::delete(&*epoll, queue.fd()),
+                Source::Backlog { egress, queue, counters } => {
+                    egress.lock_queue(queue).close(&mut self.outbox.tally);
+                    count_tx(&counters.of_worker(self.id).tx, &mut self.outbox.tally);
+                }
+                Source::Tunnels(_) => {}
             }
         }
     }

@@ -218,7 +218,10 @@ async fn a_set_that_cannot_be_leaves_everything_as_it_was() {
     let lab = Lab::new().await;
     let before = lab.file();
     let secret = hex(PresharedKey::generate(&mut random).as_bytes());
+    let other = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let taken = other.local_addr().unwrap().port();
     for (request, errno) in [
+        (format!("set=1\nlisten_port={taken}\npublic_key={ALICE_HEX}\nremove=true\n\n"), 98),
         ("set=1\nfwmark=1\n\n".to_owned(), 95),
         ("set=1\nlisten_port=x\n\n".to_owned(), 22),
         ("set=2\n\n".to_owned(), 22),
