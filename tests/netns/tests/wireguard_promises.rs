@@ -182,6 +182,30 @@ fn an_initiation_that_is_not_newer_is_not_answered(workers: usize) {
     scene.wait_for_ping(3);
 }
 
+/// A client stays who it is while its adapter has the same key: whatever else of it changes, and by whatever name it goes.
+fn a_change_of_the_adapter_has_nobody_believe_anything_twice(workers: usize) {
+    let mut scene = Scene::new(workers);
+    let recorded = scene.forger.initiation();
+    scene.forger.connect();
+    scene.wait_for_ping(1);
+    let text = scene.sites[0].daemon().config();
+    let renamed = text.replace("[wireguard.road.peer.alice]", "[wireguard.road.peer.alicia]");
+    assert_ne!(renamed, text);
+    let wider = renamed.replace("[wireguard.road]\n", "[wireguard.road]\nmtu = 1380\n");
+    assert_ne!(wider, renamed);
+    for (sequence, text) in (2..).step_by(2).zip([renamed, wider, text]) {
+        let file = scene.sites[0].lab().path("changed.toml");
+        std::fs::write(&file, text).expect("the lab is our own");
+        scene.sites[0].ctl().run(&format!("apply {}", file.display()));
+        // The session lives on, and the endpoint is known.
+        scene.wait_for_ping(sequence);
+        scene.send_until_refused(&recorded, "old-timestamp");
+        scene.wait_for_ping(sequence + 1);
+    }
+    scene.forger.connect();
+    scene.wait_for_ping(9);
+}
+
 fn a_record_that_comes_again_is_dropped(workers: usize) {
     let mut scene = Scene::new(workers);
     scene.forger.connect();
@@ -335,6 +359,7 @@ each_worker_count!(
     a_client_that_scans_leaves_the_vlan_within_reach,
     a_stranger_is_met_with_silence,
     an_initiation_that_is_not_newer_is_not_answered,
+    a_change_of_the_adapter_has_nobody_believe_anything_twice,
     a_record_that_comes_again_is_dropped,
     ephemeral_keys_of_low_order_are_not_answered,
     a_peers_key_of_low_order_is_refused,

@@ -1,24 +1,24 @@
 //! The life of WireGuard adapters: a port, sockets and a keeper for each that is configured and has its keys. An adapter
-//! whose own settings change begins anew; its clients come and go, and change, without it.
+//! whose own settings change begins anew, and keeps its clients as long as it keeps its key: what they were last heard to say is
+//! not believed twice. They come and go, and change, without it.
+
+mod listening;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
     sync::Arc,
 };
 
-use weft_config::{Config, WireguardConfig, WireguardPeerConfig};
+use weft_config::{WireguardConfig, WireguardPeerConfig};
 use weft_core::{Guards, Isolation, PortId, PortKind, PortSpec};
-use weft_ports::{
-    OpenError,
-    udp::{self, Segmentation, Socket},
-};
+use weft_ports::udp::Socket;
 use weft_vlan::{MacAddr, PortVlan, VlanSet};
 use weft_vpn::{PeerState, PresharedKey, PrivateKey, PublicKey};
 use weft_wireguard::{Adapter, AdapterConfig, Boring, BoringGate, Peer, PeerId, Peers, Server};
 
+use self::listening::Ahead;
+pub(crate) use self::listening::ListenError;
 use super::{
-    change::ChangeError,
     names::{Asking, Resolved, Whose, address_of},
     secrets::{Secrets, SecretsError, WireguardSecrets},
     state::{Control, DEFAULT_MTU, Port},
@@ -41,33 +41,26 @@ pub(crate) struct Adapters {
     pub(super) ahead: Ahead,
 }
 
-/// Sockets by the adapters that are to have them.
-pub(super) type Ahead = BTreeMap<String, Vec<Socket>>;
-
-/// An adapter cannot listen where it is to.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {listen}: {error}")]
-pub(crate) struct ListenError {
-    listen: SocketAddr,
-    error: OpenError,
-}
-
-impl ListenError {
-    /// Returns what the kernel said, if it was the kernel.
-    pub(crate) fn errno(&self) -> Option<i32> {
-        match &self.error {
-            OpenError::Io { source, .. } => source.raw_os_error(),
-            _ => None,
-        }
-    }
-}
-
 /// An adapter that does not run.
 struct Failed {
     trouble: String,
     /// Its keys, unless they are the trouble.
     keys: Option<WireguardSecrets>,
+    /// What it had when it ran.
+    before: Estate,
 }
+
+/// What an adapter has from the one that it takes the place of.
+#[derive(Default)]
+struct Estate {
+    /// Where they are where it is to listen.
+    sockets: Option<Vec<Socket>>,
+    /// Whom clients know it as, and them.
+    clients: Option<(PublicKey, Clients)>,
+}
+
+/// Clients by name.
+type Clients = BTreeMap<String, Client>;
 
 /// An adapter that runs.
 pub(super) struct Site {
@@ -77,7 +70,7 @@ pub(super) struct Site {
     pub(super) mac: MacAddr,
     pub(super) keeper: Keeper,
     sockets: Vec<Socket>,
-    pub(super) clients: BTreeMap<String, Client>,
+    pub(super) clients: Clients,
     /// The name of its port.
     pub(super) port: String,
     pub(super) id: PortId,
@@ -160,7 +153,7 @@ impl Control {
         &mut self,
         mut secrets: BTreeMap<String, Result<WireguardSecrets, SecretsError>>,
     ) {
-        self.adapters.failed.clear();
+        let failed = std::mem::take(&mut self.adapters.failed);
         let stays = |name: &String, site: &Site| {
             let keys = secrets.get(name).and_then(|keys| keys.as_ref().ok());
             let config = self.config.wireguard.get(name);
@@ -169,24 +162,31 @@ impl Control {
                     && keys.private.public() == site.own
             })
         };
-        let (staying, leaving): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        let (staying, mut leaving): (BTreeMap<_, _>, BTreeMap<_, _>) =
             std::mem::take(&mut self.adapters.running)
                 .into_iter()
                 .partition(|(name, site)| stays(name, site));
         self.adapters.running = staying;
-        let mut ahead = std::mem::take(&mut self.adapters.ahead);
-        for (name, site) in &leaving {
-            let listen = self.config.wireguard.get(name).map(|config| config.listen);
-            if listen == Some(site.config.listen) {
-                ahead.insert(name.clone(), site.sockets.clone());
+        let mut estates: BTreeMap<String, Estate> =
+            failed.into_iter().map(|(name, failed)| (name, failed.before)).collect();
+        for (name, sockets) in std::mem::take(&mut self.adapters.ahead) {
+            estates.entry(name).or_default().sockets = Some(sockets);
+        }
+        for (name, site) in &mut leaving {
+            let Some(config) = self.config.wireguard.get(name) else { continue };
+            let estate = estates.entry(name.clone()).or_default();
+            if config.listen == site.config.listen {
+                estate.sockets = Some(site.sockets.clone());
             }
+            estate.clients = Some((site.own, std::mem::take(&mut site.clients)));
         }
         self.retire_adapters(leaving.into_values().collect()).await;
         for (name, config) in self.config.wireguard.clone() {
-            let (keys, sockets) = (secrets.remove(&name), ahead.remove(&name));
-            if let Err(failed) = self.put_adapter(&name, config, keys, sockets) {
+            let keys = secrets.remove(&name);
+            let estate = estates.remove(&name).unwrap_or_default();
+            if let Err(failed) = self.put_adapter(&name, config, keys, estate) {
                 tracing::error!(wireguard = name, trouble = failed.trouble, "no adapter");
-                self.adapters.failed.insert(name, failed);
+                self.adapters.failed.insert(name, *failed);
             }
         }
         self.put_in_force();
@@ -205,11 +205,11 @@ impl Control {
         for (name, failed) in before {
             let Some(config) = self.config.wireguard.get(&name).cloned() else { continue };
             let keys = failed.keys.map(Ok).or_else(|| read.remove(&name));
-            if let Err(again) = self.put_adapter(&name, config, keys, None) {
+            if let Err(again) = self.put_adapter(&name, config, keys, failed.before) {
                 if again.trouble != failed.trouble {
                     tracing::error!(wireguard = name, trouble = again.trouble, "no adapter");
                 }
-                self.adapters.failed.insert(name, again);
+                self.adapters.failed.insert(name, *again);
             }
         }
         if self.adapters.failed.len() < tried {
@@ -224,65 +224,32 @@ impl Control {
         self.uapi.put(&adapters);
     }
 
-    /// Has adapters that another configuration wants to listen elsewhere do so already: they stay as they are where that
-    /// cannot be.
-    ///
-    /// # Errors
-    /// The first that cannot, and why.
-    pub(super) fn listen_ahead(&self, config: &Config) -> Result<Ahead, ChangeError> {
-        let vpn = self.config.vpn.iter().map(|vpn| vpn.listen.port());
-        let adapters = self.adapters.running().map(|(_, site)| site.config.listen.port());
-        let own: BTreeSet<u16> = vpn.chain(adapters).collect();
-        let mut ahead = Ahead::new();
-        for (name, site) in self.adapters.running() {
-            let Some(config) = config.wireguard.get(name) else { continue };
-            let listen = config.listen;
-            if listen == site.config.listen {
-                continue;
-            }
-            let refused = |error| ChangeError::Listen(name.clone(), ListenError { listen, error });
-            if own.contains(&listen.port()) {
-                // A port that has to be left first can be had only then; the address can be looked at.
-                let mut any_port = listen;
-                any_port.set_port(0);
-                self.listen(any_port).map_err(refused)?;
-            } else {
-                ahead.insert(name.clone(), self.listen(listen).map_err(refused)?);
-            }
-        }
-        Ok(ahead)
-    }
-
-    /// Opens the sockets of an adapter.
-    fn listen(&self, listen: SocketAddr) -> Result<Vec<Socket>, OpenError> {
-        let failed = |doing| move |source| OpenError::Io { doing, source };
-        let sockets = udp::open(listen, self.pool.workers(), Segmentation::Kernel)?;
-        for socket in &sockets {
-            // Clients do not search the path's MTU, and what is narrower than `mtu` would swallow their packets.
-            socket.allow_fragments().map_err(failed("let packets be cut"))?;
-            // A client is answered from where it called: translators and firewalls on the way know no other address.
-            socket.report_own_addresses().map_err(failed("tell own addresses apart"))?;
-        }
-        Ok(sockets)
-    }
-
-    /// Has an adapter run as it is configured, with these keys, and by these sockets where it has them already.
+    /// Has an adapter run as it is configured, with these keys and what there is of it already.
     fn put_adapter(
         &mut self,
         name: &str,
         config: WireguardConfig,
         keys: Option<Result<WireguardSecrets, SecretsError>>,
-        sockets: Option<Vec<Socket>>,
-    ) -> Result<(), Failed> {
+        before: Estate,
+    ) -> Result<(), Box<Failed>> {
+        let clients = before.clients;
+        let failed = |trouble, keys, clients| {
+            Err(Box::new(Failed { trouble, keys, before: Estate { sockets: None, clients } }))
+        };
         let keys = match keys {
             Some(Ok(keys)) => keys,
-            Some(Err(error)) => return Err(Failed { trouble: error.to_string(), keys: None }),
-            None => return Err(Failed { trouble: "its keys were not read".into(), keys: None }),
+            Some(Err(error)) => return failed(error.to_string(), None, clients),
+            None => return failed("its keys were not read".to_owned(), None, clients),
         };
-        if !self.adapters.running.contains_key(name)
-            && let Err(trouble) = self.begin_adapter(name, &config, &keys, sockets)
-        {
-            return Err(Failed { trouble, keys: Some(keys) });
+        if !self.adapters.running.contains_key(name) {
+            if let Err(trouble) = self.begin_adapter(name, &config, &keys, before.sockets) {
+                return failed(trouble, Some(keys), clients);
+            }
+            // To another key, what clients say is new.
+            let own = clients.filter(|(own, _)| *own == keys.private.public());
+            if let (Some(site), Some((_, clients))) = (self.adapters.running.get_mut(name), own) {
+                site.clients = clients;
+            }
         }
         self.put_clients(name, config, &keys);
         Ok(())
@@ -331,14 +298,14 @@ impl Control {
             mac,
             keeper,
             sockets,
-            clients: BTreeMap::new(),
+            clients: Clients::new(),
             port: port_name(name),
             id,
             counters,
             egress,
         };
-        self.adapters.running.insert(name.to_owned(), site);
         tracing::info!(wireguard = name, listen = %config.listen, "adapter begins");
+        self.adapters.running.insert(name.to_owned(), site);
         Ok(())
     }
 
@@ -363,16 +330,24 @@ impl Control {
     fn put_clients(&mut self, name: &str, config: WireguardConfig, keys: &WireguardSecrets) {
         let Some(site) = self.adapters.running.get_mut(name) else { return };
         site.config = config;
-        let mut before = std::mem::take(&mut site.clients);
-        let mut used: BTreeSet<PeerId> = before.values().map(|client| client.peer.id()).collect();
+        // Whoever has the key is the same, by whatever name.
+        let before = std::mem::take(&mut site.clients).into_iter();
+        let mut before: BTreeMap<PublicKey, (String, Client)> =
+            before.map(|(name, client)| (client.config.public_key, (name, client))).collect();
+        let mut used: BTreeSet<PeerId> =
+            before.values().map(|(_, client)| client.peer.id()).collect();
         let mut calls = Vec::new();
         for (peer_name, config) in &site.config.peers {
             let preshared = keys.preshared.get(peer_name);
             let whose = || Whose::Client { adapter: name.to_owned(), peer: peer_name.clone() };
-            let is_same = |client: &Client| client.config.public_key == config.public_key;
             let keepalive = config.persistent_keepalive.map(std::num::NonZeroU16::get);
-            let client = match before.remove(peer_name).filter(is_same) {
-                Some(mut client) => {
+            let client = match before.remove(&config.public_key) {
+                Some((name_before, mut client)) => {
+                    if name_before != *peer_name {
+                        // What was asked for by the old name comes to nobody.
+                        client.asking = Asking::default();
+                        client.asking.ask(whose(), config.endpoint.as_ref(), &self.tunnels.news);
+                    }
                     client.peer.set_allowed(config.allowed_ips.clone());
                     if client.config.endpoint != config.endpoint {
                         // A name is asked for; until there is an answer the client is where it was heard.
