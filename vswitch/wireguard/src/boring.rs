@@ -29,6 +29,8 @@ pub struct BoringGate {
     public: x25519::PublicKey,
     limiter: RateLimiter,
     sources: SourceLimit,
+    /// A second, and the handshake messages for this key in it.
+    lately: (u64, u64),
 }
 
 impl BoringGate {
@@ -37,7 +39,17 @@ impl BoringGate {
         let private = x25519::StaticSecret::from(*key.as_bytes());
         let public = x25519::PublicKey::from(&private);
         let limiter = RateLimiter::new(&public, LOAD);
-        Self { private, public, limiter, sources: SourceLimit::new(random) }
+        Self { private, public, limiter, sources: SourceLimit::new(random), lately: (0, 0) }
+    }
+
+    /// Counts a handshake message; tells whether there are so many that senders have to prove their addresses.
+    fn is_under_load(&mut self, now: Duration) -> bool {
+        let (second, count) = &mut self.lately;
+        if now.as_secs() != std::mem::replace(second, now.as_secs()) {
+            *count = 0;
+        }
+        *count += 1;
+        *count > LOAD
     }
 }
 
@@ -60,10 +72,11 @@ impl Gate for BoringGate {
             Err(TunnResult::Err(error)) => return Err(refusal(&error)),
             Err(_) => return Err(Refusal::Malformed),
         };
-        // Whoever has a cookie has proven one address, from which it may still send as much as it likes.
+        // Whoever gets here under load has a cookie and so has proven one address, from which it may still send as much as
+        // it likes. Without load nobody has proven anything: what a stranger sends in another's name must not count.
         let is_handshake =
             matches!(packet, Packet::HandshakeInit(_) | Packet::HandshakeResponse(_));
-        if is_handshake && !self.sources.admits(now, from) {
+        if is_handshake && self.is_under_load(now) && !self.sources.admits(now, from) {
             return Err(Refusal::UnderLoad);
         }
         match packet {

@@ -1,5 +1,6 @@
 use std::net::{IpAddr, SocketAddr};
 
+use boringtun::noise::{Tunn, TunnResult};
 use ipnet::IpNet;
 use proptest::prelude::*;
 use weft_vpn::{PresharedKey, PrivateKey};
@@ -295,15 +296,40 @@ fn a_flood_of_initiations_has_to_prove_where_it_comes_from() {
 }
 
 #[test]
-fn one_source_makes_the_host_compute_a_few_times_only() {
+fn under_load_one_source_makes_the_host_compute_a_few_times_only() {
     let (_, server) = ends([None, None]);
+    let (own, far) = ((*key(3).as_bytes()).into(), (*key(2).public().as_bytes()).into());
+    let mut stranger = Tunn::new(own, far, None, None, 5, None);
+    let initiation = |stranger: &mut Tunn| {
+        let mut room = [0; ROOM];
+        match stranger.format_handshake_initiation(&mut room, true) {
+            TunnResult::WriteToNetwork(message) => message.to_vec(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let first = initiation(&mut stranger);
+    for _ in 0..100 {
+        assert_eq!(server.handshake(at(3), &first), Err(Refusal::UnknownPeer));
+    }
+    let cookie = server.handshake(at(3), &first).unwrap();
+    assert_eq!(cookie.len(), 64);
+    assert!(matches!(stranger.decapsulate(None, &cookie, &mut [0; ROOM]), TunnResult::Done));
+    let proven = initiation(&mut stranger);
+    let refusals: Vec<_> = (0..20).map(|_| server.handshake(at(3), &proven).unwrap_err()).collect();
+    assert_eq!(refusals.iter().filter(|refusal| **refusal == Refusal::UnknownPeer).count(), 5);
+    assert_eq!(refusals.iter().filter(|refusal| **refusal == Refusal::UnderLoad).count(), 15);
+}
+
+#[test]
+fn what_strangers_send_in_anothers_name_keeps_nobody_out() {
+    let (client, server) = ends([None, None]);
     let stranger = End::new(&key(3), &key(2), None, 5);
     stranger.peer.set_endpoint(Some(at(2)));
     let initiation = stranger.initiation();
-    let refusals: Vec<_> =
-        (0..20).map(|_| server.handshake(at(3), &initiation).unwrap_err()).collect();
-    assert_eq!(refusals.iter().filter(|refusal| **refusal == Refusal::UnknownPeer).count(), 5);
-    assert_eq!(refusals.iter().filter(|refusal| **refusal == Refusal::UnderLoad).count(), 15);
+    for _ in 0..95 {
+        assert_eq!(server.handshake(at(1), &initiation), Err(Refusal::UnknownPeer));
+    }
+    assert_eq!(server.handshake(at(1), &client.initiation()).map(|reply| reply.len()), Ok(92));
 }
 
 #[test]
