@@ -227,7 +227,7 @@ impl Control {
     /// Tries ports again that something stood in the way of which no event tells when it goes, as an address.
     pub(super) async fn retry_failed(&mut self) {
         let uplinks: BTreeSet<String> = self.config.uplinks.keys().cloned().collect();
-        // An uplink that failed has its addresses back, and keeps them until something else changes.
+        // An uplink that failed has its addresses back, and is tried again by itself, less often.
         let by_device =
             |port: &Port| device_of(&port.config).is_some_and(|device| !uplinks.contains(device));
         self.open_those(|port| by_device(port) && matches!(port.link, Link::Failed(_))).await;
