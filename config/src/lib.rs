@@ -24,4 +24,4 @@ pub use model::{
     UplinkConfig, VpnConfig, WireguardConfig, WireguardPeerConfig,
 };
 pub use names::nearest;
-pub use words::{vlan_json, vlan_words};
+pub use words::{keyword, vlan_json, vlan_words};

@@ -105,6 +105,12 @@ const ORDER: &[&str] = &[
     "customer",
 ];
 
+/// Returns a word of the file's own, a section or a key; `None` for a name.
+pub fn keyword(word: &str) -> Option<&'static str> {
+    let sections = crate::parse::SECTIONS.iter().chain(&["peer", "workers"]);
+    sections.chain(ORDER).find(|known| **known == word).copied()
+}
+
 /// Returns a value that a key may have, as TOML, for messages.
 pub(crate) fn example(key: &str) -> &'static str {
     match key {

@@ -6,7 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
-use weft_config::api::{ConfigDocument, Direction, Events, PeerState, PortState, Status};
+use weft_config::{
+    api::{ConfigDocument, Direction, Events, PeerState, PortState, Status},
+    keyword,
+};
 
 use crate::{
     client::{Client, Request},
@@ -222,54 +225,6 @@ const REASONS: &[&str] = &[
     "unroutable",
     "unsupported-offload",
 ];
-/// The words that may stand in a configuration's sections and keys.
-const KEYS: &[&str] = &[
-    "daemon",
-    "switch",
-    "vlan",
-    "port",
-    "uplink",
-    "fdb",
-    "segment",
-    "vpn",
-    "wireguard",
-    "peer",
-    "workers",
-    "mac-ageing",
-    "mac-limit",
-    "id",
-    "type",
-    "device",
-    "io",
-    "socket",
-    "mode",
-    "owner",
-    "group",
-    "socket-mode",
-    "queues",
-    "enabled",
-    "mtu",
-    "macs",
-    "ips",
-    "isolated",
-    "flood-limit",
-    "mac",
-    "answer-arp",
-    "listen",
-    "private-key-file",
-    "previous-private-key-file",
-    "dscp",
-    "public-key",
-    "endpoint",
-    "preshared-key-file",
-    "ciphers",
-    "segments",
-    "address",
-    "gateway",
-    "allowed-ips",
-    "persistent-keepalive",
-];
-
 /// Returns a word if it is one of those, so that nothing else gets out.
 fn known(word: &str, words: &[&'static str]) -> &'static str {
     words.iter().find(|known| **known == word).copied().unwrap_or("other")
@@ -279,10 +234,7 @@ fn known(word: &str, words: &[&'static str]) -> &'static str {
 fn keys(config: &str) -> BTreeSet<String> {
     fn gather(table: &toml::Table, path: &str, into: &mut BTreeSet<String>) {
         for (key, value) in table {
-            let word = match known(key, KEYS) {
-                "other" => "*",
-                word => word,
-            };
+            let word = keyword(key).unwrap_or("*");
             let path = if path.is_empty() { word.to_owned() } else { format!("{path}.{word}") };
             match value {
                 toml::Value::Table(table) if word != "vlan" || !path.contains("port") => {

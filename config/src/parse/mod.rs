@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// The sections of the file.
-const SECTIONS: &[&str] =
+pub(crate) const SECTIONS: &[&str] =
     &["daemon", "switch", "vlan", "port", "uplink", "fdb", "segment", "vpn", "wireguard"];
 
 impl Config {
